@@ -1,0 +1,107 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every target of ours is compiled with; see docs/ARCHITECTURE.md, "Rules".
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+/// A library target of ours with the strict settings.
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// The tests of one module, which see what that module sees.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: name + "Tests", dependencies: [.byName(name: name)] + dependencies, swiftSettings: strict)
+}
+
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+]
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+let package = Package(
+    name: "dejavu",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "dejavu", targets: ["dejavu"]),
+        .library(name: "DejaVuLib", targets: ["DejaVuLib"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // Decides, never does: pure values and state machines.
+        module("DejaVuCore"),
+        module("DejaVuKV", ["DejaVuCore"]),
+        module("DejaVuControl", ["DejaVuCore", "DejaVuKV"]),
+        module("DejaVuSimulation", ["DejaVuCore", "DejaVuKV", "DejaVuControl"]),
+
+        // Does, never decides.
+        module("DejaVuEngine", ["DejaVuCore"]),
+        module("DejaVuGGUF", ["DejaVuCore"]),
+        module("DejaVuTokenizer", ["DejaVuCore", "DejaVuGGUF"]),
+        module("DejaVuTemplate", ["DejaVuCore"]),
+        module(
+            "DejaVuLib",
+            ["DejaVuCore", "DejaVuKV", .product(name: "Crypto", package: "swift-crypto")] + nio),
+        .systemLibrary(name: "CGGML", pkgConfig: "ggml"),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
+        .target(name: "CLinux"),
+        module("DejaVuGGML", ["DejaVuCore", "CGGML", "CKernels"]),
+        module("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
+
+        // The processes.
+        module(
+            "DejaVuRuntime",
+            ["DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", "CLinux", logging] + nio),
+        module(
+            "DejaVuMetrics", ["DejaVuCore", .product(name: "CoreMetrics", package: "swift-metrics")]),
+        module(
+            "DejaVuServing",
+            [
+                "DejaVuCore", "DejaVuControl", "DejaVuGGUF", "DejaVuTokenizer", "DejaVuTemplate", "DejaVuMetrics",
+                logging,
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ] + nio),
+        module("DejaVuPlot"),
+        module(
+            "DejaVuBench",
+            [
+                "DejaVuCore", "DejaVuPlot", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ] + nio),
+        module(
+            "DejaVuCLI",
+            [
+                "DejaVuCore", "DejaVuControl", "DejaVuSimulation", "DejaVuEngine", "DejaVuGGUF", "DejaVuTokenizer",
+                "DejaVuTemplate", "DejaVuLib", "DejaVuModel", "DejaVuRuntime", "DejaVuMetrics", "DejaVuServing",
+                "DejaVuPlot", "DejaVuBench", "CLinux", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ] + nio),
+        .executableTarget(name: "dejavu", dependencies: ["DejaVuCLI"], swiftSettings: strict),
+
+        tests("DejaVuCore"),
+    ]
+)

@@ -1,0 +1,52 @@
+public import DejaVuCore
+
+/// Names a timer that the controller has asked for.
+public struct TimerID: Hashable, Codable, Sendable {
+    public let rawValue: UInt64
+    public init(_ rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// Everything that can happen to the controller machine.
+public enum ControllerEvent: Hashable, Codable, Sendable {
+    /// A worker's link is open and its handshake has passed.
+    case workerJoined(WorkerID, WorkerHello)
+    /// A link is broken or a local child has ended.
+    case workerLost(WorkerID, reason: String)
+    case message(WorkerID, WorkerMessage)
+    case submit(Request)
+    /// The client is gone: every sequence of the request ends with `.cancelled`.
+    case cancel(RequestID)
+    /// The server found a stop string in this choice's text: it ends with `.stop`.
+    case finish(RequestID, choice: Int)
+    case timer(TimerID)
+    /// Admit nothing more; `.stopped` follows when the last sequence has ended or the deadline has passed.
+    case drain(deadline: Instant)
+}
+
+/// Everything that the controller machine can ask of the world.
+public enum ControllerAction: Hashable, Codable, Sendable {
+    case send(WorkerID, ControllerMessage)
+    case setTimer(TimerID, at: Instant)
+    /// Close the link; if the worker is a local child, kill and reap it.
+    case dismiss(WorkerID, reason: String)
+    /// The request has left the queue and holds its cells.
+    case admitted(RequestID)
+    /// An accepted token of a choice; each exactly once and in order.
+    case emit(RequestID, choice: Int, SampledToken)
+    case finished(RequestID, choice: Int, FinishReason)
+    /// The request was not taken at all; nothing was or will be emitted for it.
+    case refused(RequestID, Refusal)
+    /// The answer to `drain`.
+    case stopped
+}
+
+/// Why a request was not taken.
+public struct Refusal: Hashable, Codable, Sendable {
+    public let error: DejaVuError
+    /// When it may be worth trying again; nil if never.
+    public let retryAfter: TimeSpan?
+    public init(error: DejaVuError, retryAfter: TimeSpan?) {
+        self.error = error
+        self.retryAfter = retryAfter
+    }
+}

@@ -1,0 +1,157 @@
+public import DejaVuCore
+
+/// What a worker says of itself when its link opens.
+public struct WorkerHello: Hashable, Codable, Sendable {
+    public let incarnation: Incarnation
+    /// The greatest term that the worker has obeyed; nil if none yet.
+    public let term: Term?
+    public let model: ModelID
+    /// Where other workers reach it for activations: `unix:/path` or `host:port`.
+    public let peerAddress: String
+    public let layerCount: Int
+    public let kvBytesPerPositionAndLayer: Int
+    /// What the worker's device may hold in KV, in bytes.
+    public let kvBytesMax: Int
+    public let numericClass: NumericClass
+    /// Its process id on this machine if the controller started it.
+    public let processID: Int32
+    /// A name for people: `local-0`, or host name and process id.
+    public let name: String
+
+    public init(
+        incarnation: Incarnation, term: Term?, model: ModelID, peerAddress: String, layerCount: Int,
+        kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, numericClass: NumericClass, processID: Int32, name: String
+    ) {
+        self.incarnation = incarnation
+        self.term = term
+        self.model = model
+        self.peerAddress = peerAddress
+        self.layerCount = layerCount
+        self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
+        self.kvBytesMax = kvBytesMax
+        self.numericClass = numericClass
+        self.processID = processID
+        self.name = name
+    }
+}
+
+/// The stage that a worker is to run, and where its hidden rows go.
+public struct StageAssignment: Hashable, Codable, Sendable {
+    public let pipeline: PipelineID
+    public let epoch: Epoch
+    public let stageIndex: Int
+    public let stageCount: Int
+    public let layers: LayerRange
+    public let cellCount: Int
+    /// The worker of the next stage; nil on the last.
+    public let next: PeerAddress?
+
+    public init(
+        pipeline: PipelineID, epoch: Epoch, stageIndex: Int, stageCount: Int, layers: LayerRange, cellCount: Int,
+        next: PeerAddress?
+    ) {
+        self.pipeline = pipeline
+        self.epoch = epoch
+        self.stageIndex = stageIndex
+        self.stageCount = stageCount
+        self.layers = layers
+        self.cellCount = cellCount
+        self.next = next
+    }
+}
+
+/// Another worker, as this one is to reach it.
+public struct PeerAddress: Hashable, Codable, Sendable {
+    public let worker: WorkerID
+    public let incarnation: Incarnation
+    public let address: String
+    public init(worker: WorkerID, incarnation: Incarnation, address: String) {
+        self.worker = worker
+        self.incarnation = incarnation
+        self.address = address
+    }
+}
+
+/// From the controller to a worker. Every message travels with the controller's term, which fences it.
+public enum ControllerMessage: Hashable, Codable, Sendable {
+    /// Accepted; the worker's id from now on.
+    case welcome(WorkerID)
+    /// Load (or keep) these layers and wire the next stage. Answered by `.assigned`.
+    case assign(StageAssignment)
+    /// Give a sequence its cells. Sent before the first pass that contains it; links keep order, so not answered.
+    case open(SequenceRecord, cells: CellRun, ticket: Ticket)
+    /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet.
+    case release(SequenceID)
+    /// To the first stage: run this and pass it on.
+    case run(Pass)
+    /// Finish what is running, then exit 0.
+    case shutdown
+}
+
+/// The receiver's leave to write a sequence's KV into a layer range up to a position. Never used again after release.
+public struct Ticket: Hashable, Codable, Sendable {
+    public let number: UInt64
+    public let sequence: SequenceID
+    public let layers: LayerRange
+    /// Positions at and above this may not be written.
+    public let positionLimit: Int
+    /// Who may write.
+    public let writer: Incarnation
+    public init(number: UInt64, sequence: SequenceID, layers: LayerRange, positionLimit: Int, writer: Incarnation) {
+        self.number = number
+        self.sequence = sequence
+        self.layers = layers
+        self.positionLimit = positionLimit
+        self.writer = writer
+    }
+}
+
+/// From a worker to the controller. Every message travels with the worker's incarnation and the term it obeys.
+public enum WorkerMessage: Hashable, Codable, Sendable {
+    case assigned(PipelineID, Epoch, stageIndex: Int)
+    /// Loading failed; the worker stays without a stage.
+    case assignFailed(PipelineID, Epoch, DejaVuError)
+    case released(SequenceID)
+    /// The stage has run a pass: how long it computed, and how long its thread had waited for work before it.
+    case passed(PassTiming)
+    /// From the last stage.
+    case sampled(PassID, PipelineID, Epoch, [SampledToken])
+    /// The pass could not be run; nothing of it was committed here.
+    case passFailed(PassID, PipelineID, Epoch, DejaVuError)
+    /// Every 100 ms, from a thread of its own.
+    case heartbeat(WorkerHeartbeat)
+    /// The link to the next stage broke.
+    case peerLost(WorkerID)
+}
+
+/// When and how long a stage computed.
+public struct PassTiming: Hashable, Codable, Sendable {
+    public let pass: PassID
+    public let pipeline: PipelineID
+    public let epoch: Epoch
+    public let stageIndex: Int
+    public let computed: TimeSpan
+    public let idleBefore: TimeSpan
+    public init(
+        pass: PassID, pipeline: PipelineID, epoch: Epoch, stageIndex: Int, computed: TimeSpan, idleBefore: TimeSpan
+    ) {
+        self.pass = pass
+        self.pipeline = pipeline
+        self.epoch = epoch
+        self.stageIndex = stageIndex
+        self.computed = computed
+        self.idleBefore = idleBefore
+    }
+}
+
+/// A sign of life, and of progress.
+public struct WorkerHeartbeat: Hashable, Codable, Sendable {
+    /// Raised by the compute thread with each layer group that it finishes.
+    public let progress: UInt64
+    /// Whether a pass is running.
+    public let busy: Bool
+    public init(progress: UInt64, busy: Bool) {
+        self.progress = progress
+        self.busy = busy
+    }
+}

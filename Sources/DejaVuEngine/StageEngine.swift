@@ -1,0 +1,63 @@
+public import DejaVuCore
+
+/// The part of a model that one worker runs, and the memory it has for it.
+public struct StageDescription: Hashable, Codable, Sendable {
+    public let model: ModelID
+    public let layers: LayerRange
+    /// Layers of the whole model: the stage is the first if `layers.first == 0`, the last if `layers.end` is this.
+    public let layerCount: Int
+    /// Cells per layer; a multiple of `CellRun.granularity`.
+    public let cellCount: Int
+    /// Bytes of one hidden row on the wire.
+    public let hiddenRowBytes: Int
+    /// Bytes of K and V of one position in one layer, as accounted for.
+    public let kvBytesPerPositionAndLayer: Int
+    public let numericClass: NumericClass
+
+    public init(
+        model: ModelID, layers: LayerRange, layerCount: Int, cellCount: Int, hiddenRowBytes: Int,
+        kvBytesPerPositionAndLayer: Int, numericClass: NumericClass
+    ) {
+        self.model = model
+        self.layers = layers
+        self.layerCount = layerCount
+        self.cellCount = cellCount
+        self.hiddenRowBytes = hiddenRowBytes
+        self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
+        self.numericClass = numericClass
+    }
+    public var isFirst: Bool { layers.first == 0 }
+    public var isLast: Bool { layers.end == layerCount }
+}
+
+/// What comes out of a stage.
+public enum StageOutput: Sendable {
+    /// One row for each token of the pass, in the order of its entries: for the next stage.
+    case hidden([UInt8])
+    /// One token for each entry that samples, in order: from the last stage.
+    case sampled([SampledToken])
+}
+
+/// Runs passes over one stage. Confined to the thread that made it.
+///
+/// Guarantees row invariance: the bits of a row depend on its sequence's tokens up to it alone. A pass that starts
+/// below the stage's watermark leaves the committed rows as they are and attends to them.
+public protocol StageEngine: AnyObject {
+    var stage: StageDescription { get }
+
+    /// Gives a sequence its cells. Its watermark is 0. The run does not overlap that of any other open sequence.
+    func open(_ record: SequenceRecord, cells: CellRun) throws(DejaVuError)
+
+    /// Forgets a sequence; its cells may be given to another. Unknown sequences are ignored.
+    func release(_ sequence: SequenceID)
+
+    /// How many leading positions of a sequence the stage holds; 0 if it is not open.
+    func watermark(of sequence: SequenceID) -> Int
+
+    /// Runs the layers over a pass.
+    ///
+    /// - Parameter hidden: the rows of the stage before, `hiddenRowBytes` each; nil on the first stage.
+    /// - Throws: `.invalidArgument` if an entry's sequence is not open, starts above the watermark or passes the end
+    ///   of its cells; nothing was written then.
+    func run(_ pass: Pass, hidden: [UInt8]?) throws(DejaVuError) -> StageOutput
+}

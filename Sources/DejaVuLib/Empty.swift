@@ -1,0 +1,1 @@
+// Placeholder of an empty module; the first file that lands here replaces it.

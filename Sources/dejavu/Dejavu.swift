@@ -1,0 +1,4 @@
+@main
+enum Dejavu {
+    static func main() {}
+}
