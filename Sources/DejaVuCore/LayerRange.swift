@@ -14,8 +14,8 @@ public struct LayerRange: Hashable, Codable, Sendable, CustomStringConvertible {
     @inlinable public var indices: Range<Int> { first..<end }
     public var description: String { "\(first)..<\(end)" }
 
-    /// Cuts `layers` layers into `stages` ranges whose sizes differ by at most one; the earlier stages take the larger part,
-    /// since the last one also computes the logits.
+    /// Cuts `layers` layers into `stages` ranges whose sizes differ by at most one. The earlier stages take the larger
+    /// part, since the last one also computes the logits.
     ///
     /// - Precondition: `1 <= stages <= layers`.
     public static func even(layers: Int, stages: Int) -> [LayerRange] {
