@@ -8,11 +8,13 @@ public struct TimerID: Hashable, Codable, Sendable {
 
 /// Everything that can happen to the controller machine.
 public enum ControllerEvent: Hashable, Codable, Sendable {
-    /// A worker's link is open and its handshake has passed.
+    /// A worker's link is open and its handshake has passed. The id was never used before, even if the process is known.
     case workerJoined(WorkerID, WorkerHello)
     /// A link is broken or a local child has ended.
     case workerLost(WorkerID, reason: String)
-    case message(WorkerID, WorkerMessage)
+    /// What a worker sent, with the incarnation and the term that travelled with it.
+    case message(WorkerID, Incarnation, Term, WorkerMessage)
+    /// The id was never used before.
     case submit(Request)
     /// The client is gone: every sequence of the request ends with `.cancelled`.
     case cancel(RequestID)
@@ -31,7 +33,7 @@ public enum ControllerAction: Hashable, Codable, Sendable {
     case dismiss(WorkerID, reason: String)
     /// The request has left the queue and holds its cells.
     case admitted(RequestID)
-    /// An accepted token of a choice; each exactly once and in order.
+    /// An accepted token of a choice; each exactly once and in order. A stop token is emitted too, before `.finished`.
     case emit(RequestID, choice: Int, SampledToken)
     case finished(RequestID, choice: Int, FinishReason)
     /// The request was not taken at all; nothing was or will be emitted for it.

@@ -74,13 +74,18 @@ public struct PeerAddress: Hashable, Codable, Sendable {
 
 /// From the controller to a worker. Every message travels with the controller's term, which fences it.
 public enum ControllerMessage: Hashable, Codable, Sendable {
-    /// Accepted; the worker's id from now on.
+    /// Accepted; the worker's id from now on. The worker starts with a clean slate: no stage and no sequences.
     case welcome(WorkerID)
-    /// Load (or keep) these layers and wire the next stage. Answered by `.assigned`.
+    /// Not taken: the worker shows the error, which names both sides, and exits 1.
+    case refused(DejaVuError)
+    /// Load these layers and wire the next stage. Answered by `.assigned`. A worker that has the same layers of the same
+    /// pipeline with as many cells keeps its engine and its open sequences; passes of earlier epochs are void.
     case assign(StageAssignment)
-    /// Give a sequence its cells. Sent before the first pass that contains it; links keep order, so not answered.
+    /// Give a sequence its cells. Sent before the first pass that contains it and not answered. Rows from the stage before
+    /// may overtake it, since they come over another link: a pass waits until all its sequences are open.
     case open(SequenceRecord, cells: CellRun, ticket: Ticket)
-    /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet.
+    /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet. The controller sends it
+    /// only when no pass of the current epoch that contains the sequence is in flight.
     case release(SequenceID)
     /// To the first stage: run this and pass it on.
     case run(Pass)
@@ -114,7 +119,7 @@ public enum WorkerMessage: Hashable, Codable, Sendable {
     case released(SequenceID)
     /// The stage has run a pass: how long it computed, and how long its thread had waited for work before it.
     case passed(PassTiming)
-    /// From the last stage.
+    /// From the last stage, for every pass: the pass has crossed all stages. No tokens if no entry samples.
     case sampled(PassID, PipelineID, Epoch, [SampledToken])
     /// The pass could not be run; nothing of it was committed here.
     case passFailed(PassID, PipelineID, Epoch, DejaVuError)

@@ -1,0 +1,49 @@
+package import DejaVuCore
+
+/// What a controller is to run, and within which limits.
+package struct ControllerConfiguration: Hashable, Codable, Sendable {
+    package var model: ModelID
+    package var layerCount: Int
+    /// Tokens are `0 ..< vocabularyCount`; a worker that samples another one is at fault.
+    package var vocabularyCount: Int
+    /// nil takes that of the first worker.
+    package var numericClass: NumericClass?
+    /// Stages of each pipeline.
+    package var stageCount: Int
+    package var pipelineCount: Int
+    /// The prompt of a probe: any token of the vocabulary.
+    package var probeToken: TokenID = 0
+    package var limits: ControllerLimits
+
+    package init(
+        model: ModelID, layerCount: Int, vocabularyCount: Int, numericClass: NumericClass? = nil, stageCount: Int,
+        pipelineCount: Int = 1, limits: ControllerLimits
+    ) {
+        self.model = model
+        self.layerCount = layerCount
+        self.vocabularyCount = vocabularyCount
+        self.numericClass = numericClass
+        self.stageCount = stageCount
+        self.pipelineCount = pipelineCount
+        self.limits = limits
+    }
+
+    /// Checks every value and the relations between them.
+    ///
+    /// - Throws: `.invalidArgument` with the name of the first value that is wrong.
+    package func validate() throws(DejaVuError) {
+        func require(_ condition: Bool, _ subject: String, _ message: String) throws(DejaVuError) {
+            guard condition else { throw DejaVuError(.invalidArgument, message, subject: subject) }
+        }
+        try require(layerCount >= 1, "layerCount", "a model has at least one layer")
+        try require(vocabularyCount >= 1, "vocabularyCount", "a vocabulary has at least one token")
+        try require(
+            (1...layerCount).contains(stageCount), "stageCount",
+            "\(layerCount) layers can be cut into 1 to \(layerCount) stages, not \(stageCount)")
+        try require(
+            (1...64).contains(pipelineCount), "pipelineCount", "1 to 64 pipelines are possible, not \(pipelineCount)")
+        try require(
+            probeToken >= 0 && Int(probeToken) < vocabularyCount, "probeToken", "the probe's token must exist")
+        try limits.validate()
+    }
+}
