@@ -1,4 +1,5 @@
 public import DejaVuCore
+public import DejaVuKV
 
 /// What a worker says of itself when its link opens.
 public struct WorkerHello: Hashable, Codable, Sendable {
@@ -91,24 +92,6 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case run(Pass)
     /// Finish what is running, then exit 0.
     case shutdown
-}
-
-/// The receiver's leave to write a sequence's KV into a layer range up to a position. Never used again after release.
-public struct Ticket: Hashable, Codable, Sendable {
-    public let number: UInt64
-    public let sequence: SequenceID
-    public let layers: LayerRange
-    /// Positions at and above this may not be written.
-    public let positionLimit: Int
-    /// Who may write.
-    public let writer: Incarnation
-    public init(number: UInt64, sequence: SequenceID, layers: LayerRange, positionLimit: Int, writer: Incarnation) {
-        self.number = number
-        self.sequence = sequence
-        self.layers = layers
-        self.positionLimit = positionLimit
-        self.writer = writer
-    }
 }
 
 /// From a worker to the controller. Every message travels with the worker's incarnation and the term it obeys.
