@@ -1,4 +1,4 @@
-public import DejaVuCore
+package import DejaVuCore
 
 /// Hands out contiguous runs of cells.
 ///

@@ -1,4 +1,4 @@
-public import DejaVuCore
+import DejaVuCore
 
 /// What one position of KV weighs, and so how many cells a budget of bytes holds.
 package struct KVShape: Hashable, Codable, Sendable {
