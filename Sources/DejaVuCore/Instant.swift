@@ -36,7 +36,8 @@ public struct TimeSpan: Hashable, Comparable, Codable, Sendable, CustomStringCon
     @inlinable public static func microseconds(_ count: Int64) -> TimeSpan { TimeSpan(nanoseconds: count * 1_000) }
     @inlinable public static func milliseconds(_ count: Int64) -> TimeSpan { TimeSpan(nanoseconds: count * 1_000_000) }
     @inlinable public static func seconds(_ count: Int64) -> TimeSpan { TimeSpan(nanoseconds: count * 1_000_000_000) }
-    /// Rounded to the nanosecond.
+    /// Rounded to the nanosecond. A whole literal means the function above.
+    @_disfavoredOverload
     @inlinable public static func seconds(_ count: Double) -> TimeSpan {
         TimeSpan(nanoseconds: Int64((count * 1e9).rounded()))
     }
