@@ -56,7 +56,7 @@ let package = Package(
 
         // Does, never decides.
         module("DejaVuEngine", ["DejaVuCore"]),
-        module("DejaVuGGUF", ["DejaVuCore"]),
+        module("DejaVuGGUF", ["DejaVuCore", .product(name: "Crypto", package: "swift-crypto")]),
         module("DejaVuTokenizer", ["DejaVuCore", "DejaVuGGUF"]),
         module("DejaVuTemplate", ["DejaVuCore"]),
         module(
@@ -103,5 +103,6 @@ let package = Package(
         .executableTarget(name: "dejavu", dependencies: ["DejaVuCLI"], swiftSettings: strict),
 
         tests("DejaVuCore"),
+        tests("DejaVuGGUF"),
     ]
 )
