@@ -104,5 +104,6 @@ let package = Package(
 
         tests("DejaVuCore"),
         tests("DejaVuGGUF"),
+        tests("DejaVuPlot"),
     ]
 )
