@@ -1,0 +1,88 @@
+internal import CGGML
+package import DejaVuCore
+
+/// A device of ggml and its stream of work. Used by one thread.
+package final class Backend {
+    let raw: ggml_backend_t
+    private let device: ggml_backend_dev_t
+    private let pool: OpaquePointer?
+    package let threadCount: Int
+    private let isCPU: Bool
+
+    /// The names that ggml was built with: `CPU`, and what else its build flags brought.
+    package static var names: [String] {
+        _ = GGMLLibrary.start
+        return (0..<ggml_backend_dev_count()).compactMap { index in
+            ggml_backend_dev_get(index).map { String(cString: ggml_backend_dev_name($0)) }
+        }
+    }
+
+    /// - Parameters:
+    ///   - threadCount: compute threads, the caller's among them. ggml's barrier spins, so never more than cores.
+    ///   - processors: the processors that the threads may run on, the calling thread included; empty for any.
+    /// - Throws: `.notFound` if ggml has no such device, `.resourceExhausted` if it cannot be started.
+    package init(name: String = "CPU", threadCount: Int = 1, processors: [Int] = []) throws(DejaVuError) {
+        _ = GGMLLibrary.start
+        precondition((1...Int(GGML_MAX_N_THREADS)).contains(threadCount), "\(threadCount) compute threads")
+        guard let device = ggml_backend_dev_by_name(name) else {
+            throw DejaVuError(.notFound, "ggml has no backend named \(name), only \(Backend.names.joined(separator: ", "))")
+        }
+        guard let raw = ggml_backend_dev_init(device, nil) else {
+            throw GGMLLibrary.error(.resourceExhausted, "the backend \(name) cannot be started")
+        }
+        self.raw = raw
+        self.device = device
+        self.threadCount = threadCount
+        isCPU = ggml_backend_is_cpu(raw)
+        guard isCPU else {
+            pool = nil
+            return
+        }
+        var parameters = ggml_threadpool_params_default(Int32(threadCount))
+        if !processors.isEmpty {
+            withUnsafeMutableBytes(of: &parameters.cpumask) { mask in
+                for processor in processors where processor >= 0 && processor < mask.count { mask[processor] = 1 }
+            }
+            parameters.strict_cpu = processors.count >= threadCount
+        }
+        guard let pool = ggml_threadpool_new(&parameters) else {
+            ggml_backend_free(raw)
+            throw GGMLLibrary.error(.resourceExhausted, "\(threadCount) compute threads cannot be started")
+        }
+        self.pool = pool
+        ggml_backend_cpu_set_n_threads(raw, Int32(threadCount))
+        ggml_backend_cpu_set_threadpool(raw, pool)
+    }
+
+    deinit {
+        ggml_backend_free(raw)
+        if let pool { ggml_threadpool_free(pool) }
+    }
+
+    package var name: String { String(cString: ggml_backend_dev_name(device)) }
+
+    /// Whether the backend is ggml's CPU backend, on which kernels of our own can be nodes of a graph.
+    package var runsHostKernels: Bool { isCPU }
+
+    /// Whether tensors can live in memory that we already have, such as a mapped file.
+    var takesHostMemory: Bool {
+        var properties = ggml_backend_dev_props()
+        ggml_backend_dev_get_props(device, &properties)
+        return properties.caps.buffer_from_host_ptr
+    }
+
+    func buffer(over memory: UnsafeRawBufferPointer, largestTensor: Int) -> ggml_backend_buffer_t? {
+        ggml_backend_dev_buffer_from_host_ptr(
+            device, UnsafeMutableRawPointer(mutating: memory.baseAddress), memory.count, largestTensor)
+    }
+
+    /// Runs a graph to its end.
+    ///
+    /// - Throws: `.internalError` if the backend fails.
+    package func compute(_ graph: Graph) throws(DejaVuError) {
+        let status = ggml_backend_graph_compute(raw, graph.raw)
+        guard status == GGML_STATUS_SUCCESS else {
+            throw GGMLLibrary.error(.internalError, "computing failed (\(String(cString: ggml_status_to_string(status))))")
+        }
+    }
+}

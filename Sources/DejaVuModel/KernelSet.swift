@@ -1,0 +1,10 @@
+/// Which code multiplies matrices.
+package enum KernelSet: String, Hashable, Sendable, CaseIterable, Codable {
+    /// ggml's own products, in shapes for which their rows do not depend on each other.
+    case reference
+    /// Our own kernels, over weights that are packed when the stage is loaded.
+    case native
+
+    /// Raised whenever the bits of a result change.
+    package var version: Int { 1 }
+}

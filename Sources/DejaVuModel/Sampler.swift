@@ -1,0 +1,138 @@
+import DejaVuCore
+import Foundation
+
+/// Chooses tokens. A function of (logits, history, seed, position): it keeps memory to work in, but no state.
+///
+/// Order: logit bias, penalties, temperature, top-k, typical, top-p, min-p, draw. Probabilities are summed in Double,
+/// over candidates by falling logit and rising id, or by id alone where no filter is on.
+struct Sampler {
+    private let vocabularySize: Int
+    private var candidates: [Candidate] = []
+
+    init(vocabularySize: Int) { self.vocabularySize = vocabularySize }
+
+    /// Samples the token at index `history.count` of a sequence. The logits are changed.
+    ///
+    /// - Throws: `.internalError` if a logit is not finite.
+    mutating func sample(
+        sequence: SequenceID, logits: inout [Float], history: ArraySlice<TokenID>, promptCount: Int,
+        parameters: SamplingParameters
+    ) throws(DejaVuError) -> SampledToken {
+        precondition(logits.count == vocabularySize, "\(logits.count) logits of \(vocabularySize)")
+        guard logits.withUnsafeBufferPointer({ isFinite($0) }) else {
+            throw DejaVuError(.internalError, "non-finite logits for \(sequence)", subject: "logits")
+        }
+        let report = parameters.topLogprobs.map { LogprobReport(logits: logits, count: $0) }
+        LogitChanges.apply(parameters, history: history, promptCount: promptCount, to: &logits)
+        let token: TokenID
+        if parameters.temperature == 0 {
+            token = logits.withUnsafeBufferPointer { argmax($0) }
+        } else {
+            let unit = counterBasedUnit(seed: parameters.seed, position: history.count)
+            token = draw(logits, parameters, unit)
+        }
+        return SampledToken(
+            sequence: sequence, position: history.count, token: token, logprob: report?.logprob(of: token),
+            alternatives: report?.alternatives ?? [])
+    }
+
+    private mutating func draw(_ logits: [Float], _ parameters: SamplingParameters, _ unit: Double) -> TokenID {
+        let inverse = 1 / Double(parameters.temperature)
+        let greatest = logits.withUnsafeBufferPointer { maximum($0) }
+        let keepsAll = parameters.topP >= 1 && parameters.typicalP >= 1
+        if parameters.topK > 0 && parameters.topK < vocabularySize {
+            candidates = logits.withUnsafeBufferPointer { mostLikely(parameters.topK, of: $0) }
+        } else {
+            // What is e^-40 times as likely as the best adds nothing to a sum in Double that starts at 1.
+            let floor = Float(Double(greatest) - 40 / inverse)
+            candidates.removeAll(keepingCapacity: true)
+            logits.withUnsafeBufferPointer { all in
+                for index in all.indices where all[index] >= floor {
+                    candidates.append(Candidate(token: TokenID(index), logit: all[index]))
+                }
+            }
+            if !keepsAll { candidates.sort(by: Candidate.isMoreLikely) }
+        }
+        for index in candidates.indices {
+            candidates[index].weight = exp((Double(candidates[index].logit) - Double(greatest)) * inverse)
+        }
+        if parameters.typicalP < 1 { CandidateFilter.typical(&candidates, mass: Double(parameters.typicalP)) }
+        if parameters.topP < 1 { CandidateFilter.leading(&candidates, mass: Double(parameters.topP)) }
+        if parameters.minP > 0 {
+            let least = Double(parameters.minP) * (candidates.map(\.weight).max() ?? 0)
+            candidates.removeAll { $0.weight < least }
+        }
+        return CandidateFilter.draw(candidates, unit)
+    }
+}
+
+/// A token that may be drawn.
+struct Candidate {
+    let token: TokenID
+    let logit: Float
+    /// Its probability times a constant.
+    var weight = 0.0
+
+    init(token: TokenID, logit: Float) {
+        self.token = token
+        self.logit = logit
+    }
+
+    static func isMoreLikely(_ a: Candidate, _ b: Candidate) -> Bool {
+        a.logit != b.logit ? a.logit > b.logit : a.token < b.token
+    }
+}
+
+func isFinite(_ values: UnsafeBufferPointer<Float>) -> Bool {
+    // x * 0 is 0 for finite x only; a sum of such products is cheaper than a branch for each.
+    var sum: Float = 0
+    for value in values { sum += value * 0 }
+    return sum == 0
+}
+
+func maximum(_ values: UnsafeBufferPointer<Float>) -> Float {
+    var greatest = -Float.infinity
+    for value in values { greatest = value > greatest ? value : greatest }
+    return greatest
+}
+
+/// The index of the largest value; of equal ones the lowest.
+func argmax(_ values: UnsafeBufferPointer<Float>) -> TokenID {
+    let greatest = maximum(values)
+    return TokenID(values.firstIndex(of: greatest) ?? 0)
+}
+
+/// The `count` most likely tokens in falling order, found without sorting the rest.
+func mostLikely(_ count: Int, of logits: UnsafeBufferPointer<Float>) -> [Candidate] {
+    // A heap whose root is the least likely one that is kept.
+    var heap: [Candidate] = []
+    heap.reserveCapacity(count)
+    for index in logits.indices {
+        let candidate = Candidate(token: TokenID(index), logit: logits[index])
+        if heap.count < count {
+            heap.append(candidate)
+            if heap.count == count {
+                for parent in stride(from: count / 2 - 1, through: 0, by: -1) { siftDown(&heap, parent) }
+            }
+        } else if Candidate.isMoreLikely(candidate, heap[0]) {
+            heap[0] = candidate
+            siftDown(&heap, 0)
+        }
+    }
+    heap.sort(by: Candidate.isMoreLikely)
+    return heap
+}
+
+private func siftDown(_ heap: inout [Candidate], _ start: Int) {
+    var parent = start
+    while true {
+        var least = parent
+        for child in [2 * parent + 1, 2 * parent + 2]
+        where child < heap.count && Candidate.isMoreLikely(heap[least], heap[child]) {
+            least = child
+        }
+        if least == parent { return }
+        heap.swapAt(parent, least)
+        parent = least
+    }
+}
