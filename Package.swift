@@ -104,6 +104,7 @@ let package = Package(
 
         tests("DejaVuCore"),
         tests("DejaVuGGUF"),
+        tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
     ]
 )

@@ -25,7 +25,8 @@ package final class Backend {
         _ = GGMLLibrary.start
         precondition((1...Int(GGML_MAX_N_THREADS)).contains(threadCount), "\(threadCount) compute threads")
         guard let device = ggml_backend_dev_by_name(name) else {
-            throw DejaVuError(.notFound, "ggml has no backend named \(name), only \(Backend.names.joined(separator: ", "))")
+            throw DejaVuError(
+                .notFound, "ggml has no backend named \(name), only \(Backend.names.joined(separator: ", "))")
         }
         guard let raw = ggml_backend_dev_init(device, nil) else {
             throw GGMLLibrary.error(.resourceExhausted, "the backend \(name) cannot be started")
@@ -82,7 +83,8 @@ package final class Backend {
     package func compute(_ graph: Graph) throws(DejaVuError) {
         let status = ggml_backend_graph_compute(raw, graph.raw)
         guard status == GGML_STATUS_SUCCESS else {
-            throw GGMLLibrary.error(.internalError, "computing failed (\(String(cString: ggml_status_to_string(status))))")
+            throw GGMLLibrary.error(
+                .internalError, "computing failed (\(String(cString: ggml_status_to_string(status))))")
         }
     }
 }

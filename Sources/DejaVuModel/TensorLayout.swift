@@ -11,7 +11,8 @@ struct TensorLayout {
     func matrix(_ name: String, _ shape: [Int]) throws(DejaVuError) -> TensorInfo {
         let info = try tensor(name, shape)
         guard let type = ElementType(rawValue: info.type.rawValue), type.isWeight else {
-            throw DejaVuError(.unsupported, "\(name): weights of type \(info.type.name) are not computed", subject: name)
+            throw DejaVuError(
+                .unsupported, "\(name): weights of type \(info.type.name) are not computed", subject: name)
         }
         return info
     }
