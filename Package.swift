@@ -63,7 +63,7 @@ let package = Package(
             "DejaVuLib",
             ["DejaVuCore", "DejaVuKV", .product(name: "Crypto", package: "swift-crypto")] + nio),
         .systemLibrary(name: "CGGML", pkgConfig: "ggml"),
-        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror", "-ffp-contract=off"])]),
         .target(name: "CLinux"),
         module("DejaVuGGML", ["DejaVuCore", "CGGML", "CKernels"]),
         module("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
@@ -102,6 +102,7 @@ let package = Package(
             ] + nio),
         .executableTarget(name: "dejavu", dependencies: ["DejaVuCLI"], swiftSettings: strict),
 
+        tests("CKernels"),
         tests("DejaVuCore"),
         tests("DejaVuGGUF"),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),

@@ -1,0 +1,31 @@
+#include "matmul_format.h"
+
+void dejavu_matmul(
+    int32_t type, int64_t rows, int64_t cols, const void *packed, const void *activations, int64_t n, float *out,
+    size_t out_stride, int ith, int nth) {
+    REQUIRE(dejavu_can_pack(type, rows, cols));
+    REQUIRE((uintptr_t)packed % 64 == 0 && (uintptr_t)activations % 64 == 0 && out_stride % sizeof(float) == 0);
+    REQUIRE(n >= 0 && nth > 0 && ith >= 0 && ith < nth);
+    const int64_t panels = (rows + PANEL - 1) / PANEL;
+    const matmul_job job = {
+        .type = type,
+        .rows = rows,
+        .cols = cols,
+        .packed = packed,
+        .records = activations,
+        .n = n,
+        .out = out,
+        .out_stride = (int64_t)(out_stride / sizeof(float)),
+        .first_panel = share_start(panels, ith, nth),
+        .end_panel = share_start(panels, ith + 1, nth),
+    };
+    if (n == 0 || job.first_panel == job.end_panel) return;
+    switch (dejavu_variant()) {
+#if defined(__x86_64__)
+        case DEJAVU_VARIANT_AMX: dejavu_matmul_amx(&job); return;
+        case DEJAVU_VARIANT_VNNI: dejavu_matmul_vnni(&job); return;
+        case DEJAVU_VARIANT_AVX2: dejavu_matmul_avx2(&job); return;
+#endif
+        default: dejavu_matmul_portable(&job); return;
+    }
+}
