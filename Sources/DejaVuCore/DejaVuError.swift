@@ -3,7 +3,7 @@
 /// `message` is for people and never holds prompts or generated text; `code` is for programs and metric labels.
 public struct DejaVuError: Error, Hashable, Sendable, Codable, CustomStringConvertible {
     /// What kind of failure it is; a bounded set, safe as a metric label.
-    public struct Code: Hashable, Sendable, Codable, CustomStringConvertible {
+    public struct Code: Hashable, Sendable, Codable, LosslessStringConvertible {
         private enum Wrapped: String, Codable {
             case invalidArgument, invalidFile, unsupported, notFound, resourceExhausted, unavailable, deadlineExceeded
             case cancelled, refused, mismatch, network, poisoned, internalError
@@ -11,6 +11,11 @@ public struct DejaVuError: Error, Hashable, Sendable, Codable, CustomStringConve
         private let wrapped: Wrapped
         private init(_ wrapped: Wrapped) { self.wrapped = wrapped }
         public var description: String { wrapped.rawValue }
+        /// The code of that description; nil if there is none.
+        public init?(_ description: String) {
+            guard let wrapped = Wrapped(rawValue: description) else { return nil }
+            self.wrapped = wrapped
+        }
 
         /// The caller's input is wrong, whatever the state of the system.
         public static let invalidArgument = Code(.invalidArgument)

@@ -1,0 +1,65 @@
+import DejaVuCore
+public import NIOCore
+
+/// One authenticated connection to another process: messages both ways, in order, or a `closed` event.
+///
+/// Everything may be called on any thread; calls on one thread keep their order. Calls on the link's event loop write at
+/// once. Nothing here waits.
+public final class Link: Sendable, CustomStringConvertible {
+    /// Takes a link's events, on its event loop.
+    public typealias Receiver = @Sendable (LinkEvent) -> Void
+
+    public let peer: LinkIdentity
+    /// The far end as the kernel names it, for logs.
+    public let remoteAddress: String
+    /// The IP address of this end; nil on a unix socket. Others that can reach the peer's network can reach it.
+    public let localHost: String?
+    public let eventLoop: any EventLoop
+    private let channel: any Channel
+    private let handler: NIOLoopBound<LinkHandler>
+
+    init(peer: LinkIdentity, channel: any Channel, handler: NIOLoopBound<LinkHandler>) {
+        self.peer = peer
+        self.channel = channel
+        self.handler = handler
+        eventLoop = channel.eventLoop
+        localHost = channel.localAddress?.ipAddress
+        remoteAddress = channel.remoteAddress.map { "\($0)" } ?? "a unix socket"
+    }
+
+    public var description: String { "link to \(peer)" }
+    public var isOpen: Bool { channel.isActive }
+
+    /// Queues a message until the next `flush`. Dropped if the link is closed.
+    ///
+    /// - Precondition: the kind is the user's and the message keeps the limits.
+    public func write(_ message: LinkMessage) {
+        precondition(message.kind >= LinkMessage.userKindMin, "kind \(message.kind) belongs to the link")
+        onLoop { $0.write(message, to: self.channel) }
+    }
+
+    /// Hands what was written to the kernel.
+    public func flush() {
+        onLoop { _ in self.channel.flush() }
+    }
+
+    public func send(_ message: LinkMessage) {
+        onLoop {
+            $0.write(message, to: self.channel)
+            self.channel.flush()
+        }
+    }
+
+    /// Says goodbye with a reason and closes, once what was written is sent or the limit for that has passed.
+    public func close(_ reason: String) {
+        onLoop { $0.closeHere(reason, channel: self.channel) }
+    }
+
+    private func onLoop(_ body: @escaping @Sendable (LinkHandler) -> Void) {
+        if eventLoop.inEventLoop {
+            body(handler.value)
+        } else {
+            eventLoop.execute { body(self.handler.value) }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+public import DejaVuCore
+public import NIOCore
+import Glibc
+import NIOPosix
+import Synchronization
+
+/// Waits for peers at one address and opens a link with each that passes the handshake.
+public final class LinkListener: Sendable {
+    /// Where peers reach it; the port is the real one if 0 was asked for.
+    public let address: LinkAddress
+    private let channel: any Channel
+
+    private init(address: LinkAddress, channel: any Channel) {
+        self.address = address
+        self.channel = channel
+    }
+
+    /// Who is at the door, and in.
+    private final class Gate: Sendable {
+        private struct Counts {
+            var shaking = 0
+            var open = 0
+        }
+        private let counts = Mutex(Counts())
+        private let limits: LinkLimits
+        init(limits: LinkLimits) { self.limits = limits }
+
+        func knock() -> Bool {
+            counts.withLock {
+                guard $0.shaking < limits.handshakeCountMax else { return false }
+                $0.shaking += 1
+                return true
+            }
+        }
+        func enter() -> Bool {
+            counts.withLock {
+                $0.shaking -= 1
+                guard $0.open < limits.linkCountMax else { return false }
+                $0.open += 1
+                return true
+            }
+        }
+        func turnAway() { counts.withLock { $0.shaking -= 1 } }
+        func leave() { counts.withLock { $0.open -= 1 } }
+    }
+
+    /// Listens; every link lives on the one event loop.
+    ///
+    /// - Parameters:
+    ///   - open: called on the event loop for each new link before its first message; returns who takes its events.
+    ///   - refused: told of each peer that did not get in, and why. Handles none of its bytes.
+    /// - Throws: `.network` if the address cannot be bound.
+    public static func listen(
+        at address: LinkAddress, as endpoint: LinkEndpoint, on eventLoop: any EventLoop,
+        open: @escaping @Sendable (Link) -> Link.Receiver, refused: @escaping @Sendable (DejaVuError) -> Void
+    ) async throws(DejaVuError) -> LinkListener {
+        let gate = Gate(limits: endpoint.limits)
+        let isTCP = address.isTCP
+        let bootstrap = ServerBootstrap(group: eventLoop)
+            .serverChannelOption(.backlog, value: 64)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: isTCP ? 1 : 0)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard gate.knock() else {
+                        throw DejaVuError(.resourceExhausted, "too many handshakes at once")
+                    }
+                    do {
+                        try endpoint.prepare(channel, isTCP: isTCP)
+                        try channel.pipeline.syncOperations.addHandler(
+                            Self.handler(endpoint, gate, open: open, refused: refused))
+                    } catch {
+                        gate.turnAway()
+                        throw error
+                    }
+                }
+            }
+        do {
+            let channel =
+                switch address {
+                case .unix(let path):
+                    try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
+                case .tcp(let host, let port): try await bootstrap.bind(host: host, port: port).get()
+                }
+            return LinkListener(address: address.resolved(by: channel), channel: channel)
+        } catch {
+            throw DejaVuError(.network, "cannot listen at \(address): \(error)")
+        }
+    }
+
+    private static func handler(
+        _ endpoint: LinkEndpoint, _ gate: Gate, open: @escaping @Sendable (Link) -> Link.Receiver,
+        refused: @escaping @Sendable (DejaVuError) -> Void
+    ) -> LinkHandler {
+        endpoint.handler(.acceptor) { result in
+            switch result {
+            case .failure(let error):
+                gate.turnAway()
+                refused(error)
+                return nil
+            case .success(let link):
+                guard gate.enter() else {
+                    refused(DejaVuError(.resourceExhausted, "\(link.peer): no more links are taken"))
+                    return nil
+                }
+                let receiver = open(link)
+                return { event in
+                    if case .closed = event { gate.leave() }
+                    receiver(event)
+                }
+            }
+        }
+    }
+
+    /// Takes no more peers; the open links stay.
+    public func close() async {
+        try? await channel.close()
+        if case .unix(let path) = address { _ = path.withCString { unlink($0) } }
+    }
+}
+
+extension LinkAddress {
+    fileprivate func resolved(by channel: any Channel) -> LinkAddress {
+        guard case .tcp(let host, _) = self, let port = channel.localAddress?.port else { return self }
+        return .tcp(host: host, port: port)
+    }
+}
