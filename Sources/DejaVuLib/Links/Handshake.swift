@@ -1,5 +1,5 @@
 import Crypto
-import DejaVuCore
+package import DejaVuCore
 import NIOCore
 
 /// How two processes come to trust each other: a pure state machine, one for each side.
@@ -14,30 +14,30 @@ import NIOCore
 /// are known by then. Both nonces are fresh, so a replay of either side's bytes proves nothing; the labels differ, so a
 /// side cannot be answered with its own proof; and a stranger learns no identity of the acceptor. Either side may send
 /// a refusal instead and close.
-struct Handshake {
+package struct Handshake {
     static let magic: [UInt8] = Array("DJVL".utf8)
     static let protocolVersion: UInt32 = 1
-    static let nonceBytes = 32
+    package static let nonceBytes = 32
     static let proofBytes = 32
-    static let messageBytesMax = 4096
+    package static let messageBytesMax = 4096
 
-    enum Kind {
-        static let hello: UInt8 = 1
-        static let introduction: UInt8 = 2
-        static let refusal: UInt8 = 3
-        static let goodbye: UInt8 = 4
+    package enum Kind {
+        package static let hello: UInt8 = 1
+        package static let introduction: UInt8 = 2
+        package static let refusal: UInt8 = 3
+        package static let goodbye: UInt8 = 4
     }
 
-    enum Side { case initiator, acceptor }
+    package enum Side { case initiator, acceptor }
 
     /// What to do after a message: send what is there, and, once there is a peer, open the link.
-    struct Output {
-        var send: LinkMessage?
-        var peer: LinkIdentity?
+    package struct Output {
+        package var send: LinkMessage?
+        package var peer: LinkIdentity?
     }
 
     /// A further reason to refuse a peer that has proved the key.
-    typealias Judge = @Sendable (LinkIdentity) -> DejaVuError?
+    package typealias Judge = @Sendable (LinkIdentity) -> DejaVuError?
 
     private enum State { case start, hello, introduction, done }
 
@@ -51,7 +51,7 @@ struct Handshake {
     private var state: State
 
     /// - Parameter nonce: random and never used before; `Handshake.freshNonce()` outside of tests.
-    init(side: Side, identity: LinkIdentity, key: ClusterKey, nonce: [UInt8], judge: @escaping Judge) {
+    package init(side: Side, identity: LinkIdentity, key: ClusterKey, nonce: [UInt8], judge: @escaping Judge) {
         precondition(nonce.count == Self.nonceBytes, "a nonce has \(Self.nonceBytes) bytes")
         self.side = side
         self.identity = identity
@@ -61,20 +61,20 @@ struct Handshake {
         state = side == .initiator ? .start : .hello
     }
 
-    static func freshNonce() -> [UInt8] {
+    package static func freshNonce() -> [UInt8] {
         var generator = SystemRandomNumberGenerator()
         return (0..<nonceBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
     }
 
     /// The initiator's first message.
-    mutating func start() -> LinkMessage {
+    package mutating func start() -> LinkMessage {
         precondition(side == .initiator && state == .start, "only the initiator starts, and once")
         state = .hello
         return hello()
     }
 
     /// - Throws: why the handshake has failed; the caller sends `refusal(for:)` if the peer is to know, and closes.
-    mutating func receive(_ message: LinkMessage) throws(DejaVuError) -> Output {
+    package mutating func receive(_ message: LinkMessage) throws(DejaVuError) -> Output {
         guard message.payload.readableBytes == 0 else { throw .malformed("a handshake has no payload") }
         var reader = ByteReader(message.header)
         switch (state, message.kind) {
@@ -95,7 +95,7 @@ struct Handshake {
     }
 
     /// Tells the peer why.
-    static func refusal(for error: DejaVuError) -> LinkMessage {
+    package static func refusal(for error: DejaVuError) -> LinkMessage {
         var writer = ByteWriter()
         writer.write(error.code.description)
         writer.write(printable(error.message, bytesMax: 2048))
@@ -103,7 +103,7 @@ struct Handshake {
     }
 
     /// What a peer's refusal says; its code if that makes sense between two processes.
-    static func refusal(in message: LinkMessage) -> DejaVuError {
+    package static func refusal(in message: LinkMessage) -> DejaVuError {
         var reader = ByteReader(message.header)
         guard let code = try? reader.readString(), let text = try? reader.readString() else {
             return .malformed("an unreadable refusal")

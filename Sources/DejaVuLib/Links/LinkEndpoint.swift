@@ -77,7 +77,8 @@ public struct LinkEndpoint: Sendable {
         try options.setOption(
             .writeBufferWaterMark, value: .init(low: limits.writableBytesLow, high: limits.writableBytesHigh))
         try options.setOption(
-            .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4 << 10, initial: 16 << 10, maximum: 1 << 20))
+            .recvAllocator,
+            value: AdaptiveRecvByteBufferAllocator(minimum: 4 << 10, initial: 16 << 10, maximum: 1 << 20))
         if isTCP {
             try options.setOption(.tcpOption(.tcp_nodelay), value: 1)
             try options.setOption(.socketOption(.so_keepalive), value: 1)

@@ -1,6 +1,6 @@
 public import DejaVuCore
-public import NIOCore
 import Glibc
+public import NIOCore
 import NIOPosix
 import Synchronization
 

@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 public import NIOCore
 
 /// The unit that a link carries: a kind, a small encoded header and raw bytes.
@@ -23,7 +23,7 @@ public struct LinkMessage: Hashable, Sendable {
     var wireBytes: Int { Self.prefixBytes + header.readableBytes + payload.readableBytes }
 
     /// Prefix and header; the payload follows as it is.
-    func writeFront(into buffer: inout ByteBuffer) {
+    package func writeFront(into buffer: inout ByteBuffer) {
         buffer.writeInteger(kind)
         buffer.writeRepeatingByte(0, count: 3)
         buffer.writeInteger(UInt32(header.readableBytes), endianness: .little)
@@ -36,21 +36,21 @@ public struct LinkMessage: Hashable, Sendable {
 ///
 /// Lengths are checked before memory is taken for what they promise; once they break a limit the stream is useless and
 /// every further call throws.
-struct LinkMessageDecoder {
-    var headerBytesMax: Int
-    var payloadBytesMax: Int
+package struct LinkMessageDecoder {
+    package var headerBytesMax: Int
+    package var payloadBytesMax: Int
     private var pending = ByteBuffer()
     private var broken: DejaVuError?
 
-    init(headerBytesMax: Int, payloadBytesMax: Int) {
+    package init(headerBytesMax: Int, payloadBytesMax: Int) {
         self.headerBytesMax = headerBytesMax
         self.payloadBytesMax = payloadBytesMax
     }
 
     /// Whether a message has begun and not ended.
-    var isInsideMessage: Bool { pending.readableBytes > 0 }
+    package var isInsideMessage: Bool { pending.readableBytes > 0 }
 
-    mutating func append(_ bytes: ByteBuffer) {
+    package mutating func append(_ bytes: ByteBuffer) {
         if pending.readableBytes == 0 {
             pending = bytes
         } else {
@@ -61,7 +61,7 @@ struct LinkMessageDecoder {
     }
 
     /// The next whole message, or nil until more bytes come. Header and payload are slices, not copies.
-    mutating func next() throws(DejaVuError) -> LinkMessage? {
+    package mutating func next() throws(DejaVuError) -> LinkMessage? {
         if let broken { throw broken }
         let start = pending.readerIndex
         guard pending.readableBytes >= LinkMessage.prefixBytes,

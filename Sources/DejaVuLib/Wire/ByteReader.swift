@@ -15,7 +15,8 @@ public struct ByteReader {
         if remaining > 0 { throw .malformed("\(remaining) bytes too many") }
     }
 
-    public mutating func read<Number: FixedWidthInteger>(_ type: Number.Type = Number.self) throws(DejaVuError) -> Number
+    public mutating func read<Number: FixedWidthInteger>(_ type: Number.Type = Number.self) throws(DejaVuError)
+        -> Number
     {
         guard let number = buffer.readInteger(endianness: .little, as: type) else {
             throw .malformed("ends inside a number")

@@ -1,0 +1,191 @@
+public import DejaVuControl
+public import DejaVuCore
+import DejaVuKV
+public import DejaVuLib
+
+// The wire form of what controller and workers say to each other.
+
+extension WorkerHello: WireValue {
+    public static let wireBytesMin = 8 + 1 + 4 + 4 + 8 + 8 + 8 + 8 + 4 + 4
+    public func write(to writer: inout ByteWriter) {
+        writer.write(incarnation)
+        writer.write(term)
+        writer.write(model.digest)
+        writer.write(peerAddress)
+        writer.write(layerCount)
+        writer.write(kvBytesPerPositionAndLayer)
+        writer.write(kvBytesMax)
+        writer.write(numericClass.hash)
+        writer.write(processID)
+        writer.write(name)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(
+            incarnation: try reader.read(), term: try reader.readOptional(),
+            model: ModelID(digest: try reader.readString()), peerAddress: try reader.readString(),
+            layerCount: try reader.readInt(max: 1 << 20), kvBytesPerPositionAndLayer: try reader.readInt(max: 1 << 40),
+            kvBytesMax: try reader.readInt(max: 1 << 50), numericClass: NumericClass(hash: try reader.read()),
+            processID: try reader.read(), name: try reader.readString())
+    }
+}
+
+extension PeerAddress: WireValue {
+    public static let wireBytesMin = 20
+    public func write(to writer: inout ByteWriter) {
+        writer.write(worker)
+        writer.write(incarnation)
+        writer.write(address)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(worker: try reader.read(), incarnation: try reader.read(), address: try reader.readString())
+    }
+}
+
+extension StageAssignment: WireValue {
+    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 1
+    public func write(to writer: inout ByteWriter) {
+        writer.write(pipeline)
+        writer.write(epoch)
+        writer.write(stageIndex)
+        writer.write(stageCount)
+        writer.write(layers)
+        writer.write(cellCount)
+        writer.write(next)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(
+            pipeline: try reader.read(), epoch: try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
+            stageCount: try reader.readInt(max: 1 << 20), layers: try LayerRange(from: &reader),
+            cellCount: try reader.readInt(max: 1 << 40), next: try reader.readOptional())
+    }
+}
+
+extension ControllerMessage: WireValue {
+    public static let wireBytesMin = 1
+    public func write(to writer: inout ByteWriter) {
+        switch self {
+        case .welcome(let worker):
+            writer.write(1 as UInt8)
+            writer.write(worker)
+        case .refused(let error):
+            writer.write(2 as UInt8)
+            writer.write(error)
+        case .assign(let assignment):
+            writer.write(3 as UInt8)
+            writer.write(assignment)
+        case .open(let record, let cells, let ticket):
+            writer.write(4 as UInt8)
+            writer.write(record)
+            writer.write(cells)
+            writer.write(ticket)
+        case .release(let sequence):
+            writer.write(5 as UInt8)
+            writer.write(sequence)
+        case .run(let pass):
+            writer.write(6 as UInt8)
+            writer.write(pass)
+        case .shutdown: writer.write(7 as UInt8)
+        }
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        switch try reader.read(UInt8.self) {
+        case 1: self = .welcome(try reader.read())
+        case 2: self = .refused(try DejaVuError(from: &reader))
+        case 3: self = .assign(try StageAssignment(from: &reader))
+        case 4:
+            self = .open(
+                try SequenceRecord(from: &reader), cells: try CellRun(from: &reader), ticket: try Ticket(from: &reader))
+        case 5: self = .release(try reader.read())
+        case 6: self = .run(try Pass(from: &reader))
+        case 7: self = .shutdown
+        default: throw DejaVuError(.network, "malformed message: unknown controller message")
+        }
+    }
+}
+
+extension PassTiming: WireValue {
+    public static let wireBytesMin = 6 * 8
+    public func write(to writer: inout ByteWriter) {
+        writer.write(pass)
+        writer.write(pipeline)
+        writer.write(epoch)
+        writer.write(stageIndex)
+        writer.write(computed)
+        writer.write(idleBefore)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(
+            pass: try reader.read(), pipeline: try reader.read(), epoch: try reader.read(),
+            stageIndex: try reader.readInt(max: 1 << 20), computed: try TimeSpan(from: &reader),
+            idleBefore: try TimeSpan(from: &reader))
+    }
+}
+
+extension WorkerHeartbeat: WireValue {
+    public static let wireBytesMin = 9
+    public func write(to writer: inout ByteWriter) {
+        writer.write(progress)
+        writer.write(busy)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(progress: try reader.read(), busy: try reader.readBool())
+    }
+}
+
+extension WorkerMessage: WireValue {
+    public static let wireBytesMin = 1
+    public func write(to writer: inout ByteWriter) {
+        switch self {
+        case .assigned(let pipeline, let epoch, let stageIndex):
+            writer.write(1 as UInt8)
+            writer.write(pipeline)
+            writer.write(epoch)
+            writer.write(stageIndex)
+        case .assignFailed(let pipeline, let epoch, let error):
+            writer.write(2 as UInt8)
+            writer.write(pipeline)
+            writer.write(epoch)
+            writer.write(error)
+        case .released(let sequence):
+            writer.write(3 as UInt8)
+            writer.write(sequence)
+        case .passed(let timing):
+            writer.write(4 as UInt8)
+            writer.write(timing)
+        case .sampled(let pass, let pipeline, let epoch, let tokens):
+            writer.write(5 as UInt8)
+            writer.write(pass)
+            writer.write(pipeline)
+            writer.write(epoch)
+            writer.write(tokens)
+        case .passFailed(let pass, let pipeline, let epoch, let error):
+            writer.write(6 as UInt8)
+            writer.write(pass)
+            writer.write(pipeline)
+            writer.write(epoch)
+            writer.write(error)
+        case .heartbeat(let heartbeat):
+            writer.write(7 as UInt8)
+            writer.write(heartbeat)
+        case .peerLost(let worker):
+            writer.write(8 as UInt8)
+            writer.write(worker)
+        }
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        switch try reader.read(UInt8.self) {
+        case 1:
+            self = .assigned(try reader.read(), try reader.read(), stageIndex: try reader.readInt(max: 1 << 20))
+        case 2: self = .assignFailed(try reader.read(), try reader.read(), try DejaVuError(from: &reader))
+        case 3: self = .released(try reader.read())
+        case 4: self = .passed(try PassTiming(from: &reader))
+        case 5: self = .sampled(try reader.read(), try reader.read(), try reader.read(), try reader.readArray())
+        case 6:
+            self = .passFailed(
+                try reader.read(), try reader.read(), try reader.read(), try DejaVuError(from: &reader))
+        case 7: self = .heartbeat(try WorkerHeartbeat(from: &reader))
+        case 8: self = .peerLost(try reader.read())
+        default: throw DejaVuError(.network, "malformed message: unknown worker message")
+        }
+    }
+}

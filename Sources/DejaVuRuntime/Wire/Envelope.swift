@@ -1,0 +1,60 @@
+package import DejaVuControl
+package import DejaVuCore
+package import DejaVuLib
+package import NIOCore
+
+/// What travels over the links between our processes, with what fences it. The sender's incarnation is in the link's
+/// handshake.
+package enum Envelope: Hashable, Sendable {
+    /// A worker's first message to its controller.
+    case hello(WorkerHello)
+    case control(Term, ControllerMessage)
+    case report(Term, WorkerMessage)
+    /// Hidden rows of a pass, from a stage to the next. The rows are the payload as they are.
+    case hidden(Term, Pass, rows: ByteBuffer)
+
+    private enum Kind {
+        static let hello: UInt8 = 16
+        static let control: UInt8 = 17
+        static let report: UInt8 = 18
+        static let hidden: UInt8 = 19
+    }
+
+    package var message: LinkMessage {
+        var writer = ByteWriter()
+        switch self {
+        case .hello(let hello):
+            writer.write(hello)
+            return LinkMessage(kind: Kind.hello, header: writer.buffer)
+        case .control(let term, let message):
+            writer.write(term)
+            writer.write(message)
+            return LinkMessage(kind: Kind.control, header: writer.buffer)
+        case .report(let term, let message):
+            writer.write(term)
+            writer.write(message)
+            return LinkMessage(kind: Kind.report, header: writer.buffer)
+        case .hidden(let term, let pass, let rows):
+            writer.write(term)
+            writer.write(pass)
+            return LinkMessage(kind: Kind.hidden, header: writer.buffer, payload: rows)
+        }
+    }
+
+    /// - Throws: `.network` for anything that `message` does not make.
+    package init(_ message: LinkMessage) throws(DejaVuError) {
+        var reader = ByteReader(message.header)
+        switch message.kind {
+        case Kind.hello: self = .hello(try WorkerHello(from: &reader))
+        case Kind.control: self = .control(try Term(from: &reader), try ControllerMessage(from: &reader))
+        case Kind.report: self = .report(try Term(from: &reader), try WorkerMessage(from: &reader))
+        case Kind.hidden:
+            self = .hidden(try Term(from: &reader), try Pass(from: &reader), rows: message.payload)
+        default: throw DejaVuError(.network, "malformed message: kind \(message.kind) is unknown")
+        }
+        try reader.finish()
+        guard message.kind == Kind.hidden || message.payload.readableBytes == 0 else {
+            throw DejaVuError(.network, "malformed message: kind \(message.kind) has no payload")
+        }
+    }
+}

@@ -1,0 +1,135 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuKV
+import DejaVuRuntime
+import NIOCore
+
+/// Random values of everything that travels on a link.
+struct RandomMessages {
+    var generator: SeededGenerator
+    init(seed: UInt64) { generator = SeededGenerator(seed: seed) }
+
+    mutating func number(_ bound: Int = 1 << 40) -> Int { generator.next(below: bound) }
+    mutating func maybe<Value>(_ make: (inout RandomMessages) -> Value) -> Value? {
+        generator.chance(0.5) ? make(&self) : nil
+    }
+    mutating func id<ID: Identifier>() -> ID { ID(rawValue: generator.next()) }
+    mutating func text() -> String {
+        String((0..<number(20)).map { _ in "aß→😀\u{0}\n \"".randomElement(using: &generator) ?? "x" })
+    }
+    mutating func tokens(min: Int = 0) -> [TokenID] {
+        (0..<(min + number(40))).map { _ in TokenID(truncatingIfNeeded: generator.next()) }
+    }
+    mutating func float() -> Float { Float(generator.nextUnit() * 100 - 50) }
+    mutating func weights() -> [TokenWeight] {
+        (0..<number(5)).map { _ in TokenWeight(token: TokenID(number(1000)), weight: float()) }
+    }
+    mutating func span() -> TimeSpan { TimeSpan(nanoseconds: Int64(bitPattern: generator.next())) }
+    mutating func layers() -> LayerRange {
+        let first = number(1000)
+        return LayerRange(first, first + number(1000))
+    }
+    mutating func cells() -> CellRun { CellRun(start: number(), count: number()) }
+    mutating func term() -> Term { Term(number: generator.next(), nonce: generator.next()) }
+
+    mutating func error() -> DejaVuError {
+        let codes: [DejaVuError.Code] = [
+            .invalidArgument, .invalidFile, .unsupported, .notFound, .resourceExhausted, .unavailable,
+            .deadlineExceeded, .cancelled, .refused, .mismatch, .network, .poisoned, .internalError,
+        ]
+        return DejaVuError(codes[number(codes.count)], text(), subject: maybe { $0.text() })
+    }
+
+    mutating func pass() -> Pass {
+        let entries = (0..<number(9)).map { index in
+            PassEntry(
+                sequence: SequenceID(generator.next() << 8 | UInt64(index)), first: number(), tokens: tokens(min: 1),
+                samples: generator.chance(0.5))
+        }
+        return Pass(id: id(), pipeline: id(), epoch: id(), entries: entries)
+    }
+
+    mutating func sampling() -> SamplingParameters {
+        var sampling = SamplingParameters()
+        sampling.temperature = float()
+        sampling.topK = number()
+        sampling.topP = float()
+        sampling.minP = float()
+        sampling.typicalP = float()
+        sampling.repetitionPenalty = float()
+        sampling.presencePenalty = float()
+        sampling.frequencyPenalty = float()
+        sampling.repetitionWindow = number()
+        sampling.logitBias = weights()
+        sampling.seed = generator.next()
+        sampling.topLogprobs = maybe { $0.number() }
+        return sampling
+    }
+
+    mutating func record() -> SequenceRecord {
+        SequenceRecord(
+            id: id(), request: id(), choice: number(), prompt: tokens(min: 1), outputs: tokens(), sampling: sampling(),
+            outputCountMax: 1 + number(1000), stopTokens: tokens())
+    }
+
+    mutating func sampled() -> SampledToken {
+        SampledToken(
+            sequence: id(), position: number(), token: TokenID(number(1000)), logprob: maybe { $0.float() },
+            alternatives: weights())
+    }
+
+    mutating func hello() -> WorkerHello {
+        WorkerHello(
+            incarnation: id(), term: maybe { $0.term() }, model: ModelID(digest: text()), peerAddress: text(),
+            layerCount: number(1000), kvBytesPerPositionAndLayer: number(), kvBytesMax: number(),
+            numericClass: NumericClass(hash: generator.next()), processID: Int32(number(1 << 30)), name: text())
+    }
+
+    mutating func controllerMessage() -> ControllerMessage {
+        switch number(7) {
+        case 0: return .welcome(id())
+        case 1: return .refused(error())
+        case 2:
+            return .assign(
+                StageAssignment(
+                    pipeline: id(), epoch: id(), stageIndex: number(100), stageCount: number(100), layers: layers(),
+                    cellCount: number(),
+                    next: maybe { PeerAddress(worker: $0.id(), incarnation: $0.id(), address: $0.text()) }))
+        case 3:
+            let ticket = Ticket(
+                number: generator.next(), sequence: id(), layers: layers(), positionLimit: number(), writer: id())
+            return .open(record(), cells: cells(), ticket: ticket)
+        case 4: return .release(id())
+        case 5: return .run(pass())
+        default: return .shutdown
+        }
+    }
+
+    mutating func workerMessage() -> WorkerMessage {
+        switch number(8) {
+        case 0: return .assigned(id(), id(), stageIndex: number(100))
+        case 1: return .assignFailed(id(), id(), error())
+        case 2: return .released(id())
+        case 3:
+            return .passed(
+                PassTiming(
+                    pass: id(), pipeline: id(), epoch: id(), stageIndex: number(100), computed: span(),
+                    idleBefore: span()))
+        case 4: return .sampled(id(), id(), id(), (0..<number(6)).map { _ in sampled() })
+        case 5: return .passFailed(id(), id(), id(), error())
+        case 6: return .heartbeat(WorkerHeartbeat(progress: generator.next(), busy: generator.chance(0.5)))
+        default: return .peerLost(id())
+        }
+    }
+
+    mutating func envelope() -> Envelope {
+        switch number(4) {
+        case 0: return .hello(hello())
+        case 1: return .control(term(), controllerMessage())
+        case 2: return .report(term(), workerMessage())
+        default:
+            return .hidden(
+                term(), pass(), rows: ByteBuffer(bytes: (0..<number(500)).map { UInt8(truncatingIfNeeded: $0) }))
+        }
+    }
+}
