@@ -104,8 +104,12 @@ let package = Package(
 
         tests("CKernels"),
         tests("DejaVuCore"),
+        tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),
+        tests("DejaVuLib", ["DejaVuCore"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
+        tests(
+            "DejaVuRuntime", ["DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", logging] + nio),
     ]
 )

@@ -19,8 +19,8 @@ public final class EmulatedEngine: StageEngine {
         var watermark = 0
     }
 
-    /// - Throws: `.invalidArgument` if the profile, the layers or the cells make no sense, `.resourceExhausted` if there
-    ///   is no memory for the cells.
+    /// - Throws: `.invalidArgument` if the profile, the layers or the cells make no sense, `.resourceExhausted` if
+    ///   there is no memory for the cells.
     public init(
         profile: EmulationProfile, layers: LayerRange, cellCount: Int, progress: ProgressCounter = ProgressCounter(),
         meter: EmulationMeter = EmulationMeter()
@@ -96,8 +96,8 @@ public final class EmulatedEngine: StageEngine {
             else {
                 throw DejaVuError(
                     .invalidArgument,
-                    "\(entry.sequence) cannot run \(entry.first)..<\(entry.end): it holds \(sequence.watermark) positions "
-                        + "in \(sequence.cells.count) cells")
+                    "\(entry.sequence) cannot run \(entry.first)..<\(entry.end): it holds \(sequence.watermark) "
+                        + "positions in \(sequence.cells.count) cells")
             }
             guard entry.tokens.allSatisfy({ $0 >= 0 && Int($0) < profile.vocabularyCount }) else {
                 throw DejaVuError(.invalidArgument, "\(entry.sequence) has a token that the vocabulary has not")
@@ -107,7 +107,7 @@ public final class EmulatedEngine: StageEngine {
         guard hidden?.count == bytes else {
             throw DejaVuError(
                 .invalidArgument,
-                "a pass of \(pass.rowCount) rows came with \(hidden?.count ?? 0) bytes of hidden rows, not \(bytes ?? 0)"
+                "a pass of \(pass.rowCount) rows came with \(hidden?.count ?? 0) bytes of them, not \(bytes ?? 0)"
             )
         }
     }

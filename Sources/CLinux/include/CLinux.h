@@ -1,6 +1,6 @@
 #pragma once
 
-// What the kernel and glibc offer but Swift's importer cannot see: variadic calls, _GNU_SOURCE macros, raw system calls.
+// What the kernel and glibc offer but Swift's importer cannot see: variadic calls, _GNU_SOURCE, raw system calls.
 // Every function returns 0 (or a descriptor) on success and -errno on failure.
 
 /// Starts `path` with `arguments` and `environment` (both end with NULL) in the caller's process group and session.

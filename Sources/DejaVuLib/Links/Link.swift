@@ -3,8 +3,8 @@ public import NIOCore
 
 /// One authenticated connection to another process: messages both ways, in order, or a `closed` event.
 ///
-/// Everything may be called on any thread; calls on one thread keep their order. Calls on the link's event loop write at
-/// once. Nothing here waits.
+/// Everything may be called on any thread; calls on one thread keep their order. Calls on the link's event loop write
+/// at once. Nothing here waits.
 public final class Link: Sendable, CustomStringConvertible {
     /// Takes a link's events, on its event loop.
     public typealias Receiver = @Sendable (LinkEvent) -> Void

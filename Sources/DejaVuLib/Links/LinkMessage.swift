@@ -3,8 +3,8 @@ public import NIOCore
 
 /// The unit that a link carries: a kind, a small encoded header and raw bytes.
 ///
-/// On the wire: kind (1 byte), three zero bytes, header length and payload length (4 bytes each, little endian), header,
-/// payload.
+/// On the wire: kind (1 byte), three zero bytes, header length and payload length (4 bytes each, little endian),
+/// header, payload.
 public struct LinkMessage: Hashable, Sendable {
     /// Kinds below this one belong to the link itself.
     public static let userKindMin: UInt8 = 16
