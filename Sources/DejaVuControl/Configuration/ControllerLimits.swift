@@ -20,6 +20,7 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     package var sequencesMax: Int = 256
     /// Cells per layer and stage, at most, whatever the memory.
     package var cellsMax: Int = 1 << 24
+    package var workersMax: Int = 256
     package var queueRequestsMax: Int = 1024
     /// Positions that the queued requests would reserve.
     package var queueTokensMax: Int = 4 << 20
@@ -72,6 +73,7 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
         try require((1...65536).contains(sequencesMax), "sequencesMax", "1 to 65536 sequences are possible")
         try require(
             cellsMax >= CellRun.granularity, "cellsMax", "fewer than \(CellRun.granularity) cells hold no sequence")
+        try require((1...4096).contains(workersMax), "workersMax", "1 to 4096 workers are possible")
         try require((1...(1 << 20)).contains(queueRequestsMax), "queueRequestsMax", "the queue must be 1 to 2^20 long")
         try require(queueTokensMax >= contextLength, "queueTokensMax", "the queue must take one full context")
         try require(tickInterval > .zero, "tickInterval", "the tick must take time")

@@ -1,0 +1,141 @@
+import DejaVuCore
+import DejaVuKV
+
+/// How sequences and requests end, and how their cells come back.
+extension ControllerMachine {
+    /// The client is told at once; the cells follow when they are quiet. No further pass contains the sequence.
+    mutating func end(_ id: SequenceID, _ reason: FinishReason) {
+        guard let at = sequences.index(of: id), !sequences[at: at].ended else { return }
+        sequences[at: at].ended = true
+        if !sequences[at: at].isProbe { tellEnd(of: sequences[at: at].record, reason) }
+        switch sequences[at: at].phase {
+        case .running:
+            sequences[at: at].phase = .leaving
+            settle(id)
+        case .leaving: break
+        case .parked:
+            parked.removeAll { $0 == id }
+            sequences.remove(id)
+            admissionDue = true
+        }
+    }
+
+    private mutating func tellEnd(of record: SequenceRecord, _ reason: FinishReason) {
+        actions.append(.finished(record.request, choice: record.choice, reason))
+        guard let at = requests.index(of: record.request) else {
+            preconditionFailure("\(record.id) belongs to no request")
+        }
+        requests[at: at].ended[record.choice] = true
+        if requests[at: at].ended.allSatisfy({ $0 }) { close(record.request) }
+    }
+
+    private mutating func close(_ id: RequestID) {
+        requests.remove(id)
+        counters.requestsEnded += 1
+        if let lastEnd {
+            endInterval = TimeSpan(nanoseconds: (endInterval.nanoseconds * 7 + (now - lastEnd).nanoseconds) / 8)
+        }
+        lastEnd = now
+    }
+
+    mutating func endAll(of id: RequestID, _ reason: FinishReason) {
+        guard let state = requests[id] else { return }
+        guard state.choices.isEmpty else {
+            for sequence in state.choices { end(sequence, reason) }
+            return
+        }
+        queue.removeAll { $0 == id }
+        queueTokens -= state.tokens
+        admissionDue = true
+        for choice in 0..<state.request.choiceCount { actions.append(.finished(id, choice: choice, reason)) }
+        close(id)
+    }
+
+    /// The server found a stop string. It can only know of choices that have emitted something; others are none of its
+    /// business, and one that has ended has ended.
+    mutating func finish(_ id: RequestID, choice: Int) {
+        guard let state = requests[id], state.choices.indices.contains(choice) else { return }
+        end(state.choices[choice], .stop)
+    }
+
+    /// Asks every stage to forget a sequence that leaves, as soon as no pass contains it: a pass that was sent never meets
+    /// a sequence that is gone.
+    mutating func settle(_ id: SequenceID) {
+        guard let at = sequences.index(of: id), sequences[at: at].phase == .leaving, sequences[at: at].inFlight == 0,
+            !sequences[at: at].releasesSent
+        else { return }
+        sequences[at: at].releasesSent = true
+        for stage in sequences[at: at].openAt.indices {
+            guard let worker = sequences[at: at].openAt[stage], let known = workers.index(of: worker) else { continue }
+            sequences[at: at].openAt[stage] = nil
+            sequences[at: at].releasesDue.append(worker)
+            if workers[at: known].releasesDue == 0 { workers[at: known].releasesSince = now }
+            workers[at: known].releasesDue += 1
+            send(.release(id), to: worker)
+        }
+        if sequences[at: at].releasesDue.isEmpty { becomeQuiet(id) }
+    }
+
+    mutating func released(_ id: SequenceID, by worker: WorkerID) {
+        guard let at = sequences.index(of: id), let due = sequences[at: at].releasesDue.firstIndex(of: worker),
+            let known = workers.index(of: worker)
+        else {
+            counters.messagesStale += 1
+            return
+        }
+        sequences[at: at].releasesDue.remove(at: due)
+        workers[at: known].releasesDue -= 1
+        workers[at: known].releasesSince = now
+        if sequences[at: at].releasesDue.isEmpty { becomeQuiet(id) }
+    }
+
+    /// Nobody can touch the cells any more.
+    mutating func becomeQuiet(_ id: SequenceID) {
+        guard let at = sequences.index(of: id), sequences[at: at].phase == .leaving else {
+            preconditionFailure("\(id) is quiet but was not leaving")
+        }
+        let index = sequences[at: at].pipeline
+        pipelines[index].cells.free(sequences[at: at].cells)
+        pipelines[index].removeMember(id)
+        if pipelines[index].probe == id { pipelines[index].probe = nil }
+        admissionDue = true
+        if sequences[at: at].ended {
+            sequences.remove(id)
+            return
+        }
+        sequences[at: at].phase = .parked
+        sequences[at: at].releasesSent = false
+        sequences[at: at].scheduledEnd = 0
+        sequences[at: at].watermarks.resetAll()
+        parked.insert(id, at: parked.firstIndex { $0 > id } ?? parked.count)
+    }
+
+    // MARK: The end of the server
+
+    mutating func drain(until deadline: Instant) {
+        guard !stopped else { return }
+        drainDeadline = min(deadline, drainDeadline ?? .never)
+        for id in queue {
+            guard let state = requests.remove(id) else { continue }
+            queueTokens -= state.tokens
+            counters.requestsRefused += 1
+            let error = DejaVuError(.unavailable, "the server is stopping")
+            actions.append(.refused(id, Refusal(error: error, retryAfter: limits.retryAfterMin)))
+        }
+        queue.removeAll()
+        endAtDrainDeadline()
+    }
+
+    mutating func endAtDrainDeadline() {
+        guard let drainDeadline, drainDeadline <= now else { return }
+        for id in requests.keys { endAll(of: id, .shutdown) }
+    }
+
+    /// Stops when the last request has ended.
+    mutating func stopIfDrained() {
+        guard drainDeadline != nil, !stopped, requests.isEmpty else { return }
+        stopped = true
+        for worker in workers.keys { send(.shutdown, to: worker) }
+        actions.append(.stopped)
+    }
+}

@@ -1,0 +1,80 @@
+import DejaVuCore
+import DejaVuKV
+
+extension ControllerMachine {
+    /// Proves what the machine promises about itself: every cell has one owner, every list agrees with every other, every
+    /// limit holds. For tests and simulation; costs time in proportion to everything.
+    package func checkIntegrity() {
+        checkQueue()
+        checkSequences()
+        for index in pipelines.indices { checkPipeline(index) }
+        for index in workers.indices {
+            guard let place = workers[at: index].place else { continue }
+            precondition(
+                pipelines[place.pipeline].stages[place.stage].worker == workers.keys[index],
+                "\(workers.keys[index]) is placed where another is")
+        }
+    }
+
+    /// Whether nothing runs and nothing waits; what has ended is quiet.
+    package var isAtRest: Bool { requests.isEmpty && sequences.isEmpty }
+
+    private func checkQueue() {
+        precondition(queue.count <= limits.queueRequestsMax, "the queue is longer than its limit")
+        var tokens = 0
+        for id in queue {
+            guard let state = requests[id] else { preconditionFailure("\(id) is queued but not known") }
+            precondition(state.choices.isEmpty, "\(id) is queued and runs")
+            tokens += state.tokens
+        }
+        precondition(tokens == queueTokens && tokens <= limits.queueTokensMax, "the queue's tokens are miscounted")
+        for index in requests.indices where requests[at: index].choices.isEmpty {
+            precondition(queue.contains(requests.keys[index]), "\(requests.keys[index]) neither waits nor runs")
+        }
+    }
+
+    private func checkSequences() {
+        for index in sequences.indices {
+            let id = sequences.keys[index]
+            let sequence = sequences[at: index]
+            let isMember = pipelines[sequence.pipeline].members.contains(id)
+            precondition(isMember == (sequence.phase != .parked), "\(id) has cells or not, but both are said")
+            precondition(
+                parked.contains(id) == (sequence.phase == .parked), "\(id) is parked or not, but both are said")
+            precondition(sequence.phase != .running || !sequence.ended, "\(id) runs after its end")
+            precondition(
+                sequence.isProbe || sequence.ended || requests.contains(sequence.record.request), "\(id) is lost")
+            precondition(sequence.record.outputs.count <= sequence.record.outputCountMax, "\(id) has too many outputs")
+            let flights = pipelines[sequence.pipeline].flights.reduce(0) { count, flight in
+                count + (flight.entries.contains { $0.sequence == id } ? 1 : 0)
+            }
+            precondition(flights == sequence.inFlight, "\(id) is in \(flights) passes, not \(sequence.inFlight)")
+            if sequence.phase == .running, pipelines[sequence.pipeline].phase == .serving {
+                precondition(
+                    sequence.openAt == pipelines[sequence.pipeline].stages.map(\.worker),
+                    "\(id) is not open in all stages")
+            }
+        }
+    }
+
+    private func checkPipeline(_ index: Int) {
+        let pipeline = pipelines[index]
+        pipeline.cells.checkIntegrity()
+        let runs = pipeline.members.compactMap { sequences[$0]?.cells }.sorted { $0.start < $1.start }
+        precondition(runs == pipeline.cells.used, "the cells in use are not those of the members")
+        precondition(pipeline.members.count <= limits.sequencesMax + 1, "more sequences than the limit, a probe aside")
+        precondition(
+            pipeline.flights.count <= pipeline.stages.count + limits.passesExtra, "more passes in flight than the limit"
+        )
+        for flight in pipeline.flights { precondition(flight.rows <= limits.passRowsMax, "a pass over the budget") }
+        for (stage, description) in pipeline.stages.enumerated() {
+            guard let worker = description.worker else {
+                precondition(pipeline.phase == .forming, "a stage without a worker in a pipeline that runs")
+                continue
+            }
+            precondition(
+                workers[worker]?.place == WorkerState.Place(pipeline: index, stage: stage),
+                "\(worker) is not where it is")
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import DejaVuCore
+import DejaVuKV
+
+/// What comes back from the stages.
+extension ControllerMachine {
+    /// A stage has finished a pass: its watermarks rise, and the next stage has it now.
+    mutating func passed(_ timing: PassTiming, by id: WorkerID) {
+        guard let place = currentPlace(of: id, timing.pipeline, timing.epoch), place.stage == timing.stageIndex else {
+            return
+        }
+        if let worker = workers.index(of: id) {
+            workers[at: worker].computed(timing.computed)
+            workers[at: worker].progressAt = now
+        }
+        let index = place.pipeline
+        pipelines[index].stages[place.stage].busy.add(
+            computed: timing.computed, idleBefore: timing.idleBefore, now: now)
+        pipelines[index].stages[place.stage].passes += 1
+        pipelines[index].stages[place.stage].computed = pipelines[index].stages[place.stage].computed + timing.computed
+        // The last stage's tokens come before this, and end the flight.
+        guard let flight = pipelines[index].flights.firstIndex(where: { $0.id == timing.pass }) else { return }
+        if pipelines[index].flights[flight].stagesPassed <= place.stage {
+            pipelines[index].flights[flight].stagesPassed = place.stage + 1
+            pipelines[index].flights[flight].since = now
+        }
+        for entry in pipelines[index].flights[flight].entries {
+            guard let at = sequences.index(of: entry.sequence), sequences[at: at].openAt[place.stage] == id else {
+                continue
+            }
+            sequences[at: at].watermarks.raise(place.stage, to: entry.end)
+        }
+    }
+
+    /// A pass has crossed all stages.
+    mutating func sampled(
+        _ pass: PassID, _ pipeline: PipelineID, _ epoch: Epoch, _ tokens: [SampledToken], by id: WorkerID
+    ) {
+        guard let place = currentPlace(of: id, pipeline, epoch) else { return }
+        let index = place.pipeline
+        guard place.stage == pipelines[index].stages.count - 1,
+            let at = pipelines[index].flights.firstIndex(where: { $0.id == pass })
+        else {
+            counters.messagesStale += 1
+            return
+        }
+        guard areWhatWasAsked(tokens, for: pipelines[index].flights[at]) else {
+            lose(id, reason: "the last stage answered with tokens that were not asked for", pass: pass)
+            return
+        }
+        let flight = pipelines[index].flights.remove(at: at)
+        counters.passesCompleted += 1
+        pipelines[index].lastCrossing = now
+        pipelines[index].linkFailures = 0
+        pipelines[index].dirty = true
+        var next = 0
+        for entry in flight.entries {
+            let token = entry.samples ? tokens[next] : nil
+            if entry.samples { next += 1 }
+            complete(entry, token: token)
+        }
+    }
+
+    /// Exactly one token of the vocabulary for each entry that samples, in order, at the position after its end.
+    private func areWhatWasAsked(_ tokens: [SampledToken], for flight: PipelineState.Flight) -> Bool {
+        var next = 0
+        for entry in flight.entries where entry.samples {
+            guard next < tokens.count, tokens[next].sequence == entry.sequence, tokens[next].position == entry.end,
+                tokens[next].token >= 0, Int(tokens[next].token) < configuration.vocabularyCount
+            else { return false }
+            next += 1
+        }
+        return next == tokens.count
+    }
+
+    private mutating func complete(_ entry: PipelineState.Flight.Entry, token: SampledToken?) {
+        guard let at = sequences.index(of: entry.sequence) else {
+            preconditionFailure("\(entry.sequence) was forgotten while a pass contained it")
+        }
+        sequences[at: at].inFlight -= 1
+        sequences[at: at].watermarks.raiseAll(to: entry.end)
+        sequences[at: at].clearStrikesIfPast()
+        guard sequences[at: at].phase == .running else {
+            settle(entry.sequence)
+            return
+        }
+        if let token { accept(token, at: at) }
+    }
+
+    /// The rule: a sampled token is accepted iff its position is the number of known tokens.
+    private mutating func accept(_ token: SampledToken, at: Int) {
+        guard token.position == sequences[at: at].record.knownCount else { return }
+        sequences[at: at].record.outputs.append(token.token)
+        sequences[at: at].strikes = 0
+        if !sequences[at: at].isProbe {
+            counters.tokensEmitted += 1
+            actions.append(.emit(sequences[at: at].record.request, choice: sequences[at: at].record.choice, token))
+        }
+        if sequences[at: at].record.stopTokens.contains(token.token) {
+            end(token.sequence, .stop)
+        } else if sequences[at: at].record.outputs.count >= sequences[at: at].record.outputCountMax {
+            end(token.sequence, .length)
+        }
+    }
+
+    /// A stage could not run a pass. It is not trusted with another.
+    mutating func passFailed(
+        _ pass: PassID, _ pipeline: PipelineID, _ epoch: Epoch, _ error: DejaVuError, by id: WorkerID
+    ) {
+        guard currentPlace(of: id, pipeline, epoch) != nil else { return }
+        lose(id, reason: "a pass failed: \(error.message)", pass: pass)
+    }
+}

@@ -1,0 +1,121 @@
+import DejaVuCore
+import DejaVuKV
+
+/// What the next pass is: the rule of work under the token budget.
+///
+/// Steps first, in microbatches of equal size, one for each stage and regrouped at every pass; then chunks of prompts and
+/// replays, the oldest first. A sequence is in one pass at a time, except that the chunks of a prompt follow each other
+/// through the stages.
+extension ControllerMachine {
+    mutating func schedule(_ index: Int) {
+        let flightsMax = pipelines[index].stages.count + limits.passesExtra
+        while pipelines[index].phase == .serving, pipelines[index].flights.count < flightsMax {
+            let entries = nextEntries(index, flightsMax: flightsMax)
+            guard !entries.isEmpty else { return }
+            launch(entries, pipeline: index)
+        }
+    }
+
+    /// What a pass could contain.
+    private struct Candidates {
+        /// Indices into `sequences` of those that need one row and are in no pass.
+        var steps: [Int] = []
+        /// Those whose step is in flight.
+        var stepsInFlight = 0
+        /// Those that need more rows, and where they begin; ascending by id.
+        var chunks: [(at: Int, start: Int)] = []
+        /// With a strike: each runs alone.
+        var suspects: [(at: Int, start: Int)] = []
+    }
+
+    private func candidates(_ index: Int) -> Candidates {
+        var candidates = Candidates()
+        let chunksInFlightMax = pipelines[index].stages.count
+        for id in pipelines[index].members {
+            guard let at = sequences.index(of: id) else { continue }
+            let sequence = sequences.values[at]
+            guard sequence.phase == .running else { continue }
+            let known = sequence.record.knownCount
+            let start = sequence.nextStart
+            if start >= known {
+                candidates.stepsInFlight += 1
+            } else if sequence.strikes > 0 {
+                if sequence.inFlight == 0 { candidates.suspects.append((at, start)) }
+            } else if sequence.inFlight == 0, start == known - 1 {
+                candidates.steps.append(at)
+            } else if sequence.inFlight < chunksInFlightMax {
+                candidates.chunks.append((at, start))
+            }
+        }
+        return candidates
+    }
+
+    private mutating func nextEntries(_ index: Int, flightsMax: Int) -> [PassEntry] {
+        var candidates = candidates(index)
+        if let suspect = candidates.suspects.first,
+            !pipelines[index].lastWasAlone || (candidates.steps.isEmpty && candidates.chunks.isEmpty)
+        {
+            // The same cuts each time, so that strikes at one position fall on the same pass.
+            pipelines[index].lastWasAlone = true
+            return [entry(suspect.at, start: suspect.start, rowsMax: limits.passRowsMax)]
+        }
+        let running = candidates.steps.count + candidates.stepsInFlight
+        let share = min((running + flightsMax - 1) / flightsMax, limits.microbatchSequencesMax)
+        if candidates.steps.count > share {
+            candidates.steps.sort { sequences.values[$0].lastPass < sequences.values[$1].lastPass }
+            candidates.steps.removeSubrange(share...)
+        }
+        var entries: [PassEntry] = []
+        entries.reserveCapacity(candidates.steps.count + 1)
+        for at in candidates.steps {
+            entries.append(entry(at, start: sequences.values[at].record.knownCount - 1, rowsMax: 1))
+        }
+        var rows = limits.passRowsMax - entries.count
+        if running > 0 { rows = min(rows, limits.chunkRowsMax) }
+        for (at, start) in candidates.chunks where rows > 0 {
+            let next = entry(at, start: start, rowsMax: rows)
+            rows -= next.tokens.count
+            entries.append(next)
+        }
+        if !entries.isEmpty { pipelines[index].lastWasAlone = false }
+        return entries
+    }
+
+    private func entry(_ at: Int, start: Int, rowsMax: Int) -> PassEntry {
+        let known = sequences.values[at].record.knownCount
+        let end = min(known, start + rowsMax)
+        return PassEntry(
+            sequence: sequences.keys[at], first: start,
+            tokens: end - start == 1
+                ? [sequences.values[at].record.token(at: start)] : sequences.values[at].record.tokens(in: start..<end),
+            samples: end == known)
+    }
+
+    private mutating func launch(_ entries: [PassEntry], pipeline index: Int) {
+        passCount += 1
+        let pass = Pass(
+            id: PassID(passCount), pipeline: pipelines[index].id, epoch: pipelines[index].epoch, entries: entries)
+        var flight: [PipelineState.Flight.Entry] = []
+        flight.reserveCapacity(entries.count)
+        var rows = 0
+        for entry in entries {
+            guard let at = sequences.index(of: entry.sequence) else { preconditionFailure("a pass of nobody") }
+            sequences[at: at].inFlight += 1
+            sequences[at: at].scheduledEnd = entry.end
+            sequences[at: at].lastPass = pass.id
+            rows += entry.tokens.count
+            if entry.tokens.count == 1 && entry.samples {
+                counters.stepRows += 1
+            } else {
+                counters.promptRows += UInt64(entry.tokens.count)
+            }
+            counters.replayRows += UInt64(max(0, min(entry.end, sequences[at: at].sentMax) - entry.first))
+            sequences[at: at].sentMax = max(sequences[at: at].sentMax, entry.end)
+            flight.append(.init(sequence: entry.sequence, first: entry.first, end: entry.end, samples: entry.samples))
+        }
+        counters.passesSent += 1
+        pipelines[index].flights.append(.init(id: pass.id, entries: flight, rows: rows, since: now))
+        guard let first = pipelines[index].stages[0].worker else { preconditionFailure("a pass without a first stage") }
+        send(.run(pass), to: first)
+    }
+}

@@ -1,0 +1,94 @@
+package import DejaVuCore
+import DejaVuKV
+
+/// What the controller tells of itself.
+extension ControllerMachine {
+    package func status(at now: Instant) -> ClusterStatus {
+        let reason = reasonNotReady(at: now)
+        let probes = sequences.values.reduce(0) { $0 + ($1.isProbe && !$1.ended ? 1 : 0) }
+        let running = sequences.values.reduce(0) { $0 + ($1.phase == .running ? 1 : 0) }
+        return ClusterStatus(
+            ready: reason == nil, reason: reason, term: term, draining: drainDeadline != nil,
+            workers: workers.indices.map { status(of: workers[at: $0], workers.keys[$0], at: now) },
+            pipelines: pipelines.map { status(of: $0, at: now) },
+            queue: QueueStatus(
+                requests: queue.count, requestsMax: limits.queueRequestsMax, tokens: queueTokens,
+                tokensMax: limits.queueTokensMax), sequencesRunning: running - probes,
+            sequencesParked: parked.count, counters: counters)
+    }
+
+    /// Ready is: a token crossed all stages of some pipeline recently.
+    private func reasonNotReady(at now: Instant) -> String? {
+        if stopped { return "the server has stopped" }
+        if drainDeadline != nil { return "the server is stopping" }
+        guard
+            let best = pipelines.filter({ $0.phase == .serving }).max(by: {
+                ($0.lastCrossing ?? Instant(nanoseconds: .min)) < ($1.lastCrossing ?? Instant(nanoseconds: .min))
+            })
+        else {
+            if pipelines.contains(where: { $0.phase == .loading }) { return "workers load their layers" }
+            let missing = pipelines.map { $0.vacancies }.min() ?? 0
+            return "\(missing) of \(configuration.stageCount) stages have no worker"
+        }
+        guard let last = best.lastCrossing else { return "no token has crossed all stages yet" }
+        guard now - last <= limits.readyWindow else {
+            return "no token has crossed all stages for \((now - last).nanoseconds / 1_000_000_000) s"
+        }
+        return nil
+    }
+
+    private func status(of worker: WorkerState, _ id: WorkerID, at now: Instant) -> WorkerStatus {
+        let state: WorkerStatus.State
+        if worker.restUntil != nil {
+            state = .resting
+        } else if let place = worker.place {
+            state = pipelines[place.pipeline].stages[place.stage].ready ? .serving : .loading
+        } else {
+            state = .standby
+        }
+        return WorkerStatus(
+            id: id, name: worker.hello.name, processID: worker.hello.processID, state: state,
+            pipeline: worker.place.map { pipelines[$0.pipeline].id }, stageIndex: worker.place?.stage,
+            silence: max(now - worker.lastHeard, .zero), kvBytesMax: worker.hello.kvBytesMax, error: worker.error)
+    }
+
+    private func status(of pipeline: PipelineState, at now: Instant) -> PipelineStatus {
+        let state: PipelineStatus.State =
+            switch pipeline.phase {
+            case .forming: .forming
+            case .loading: .loading
+            case .serving: .serving
+            }
+        let stages = pipeline.stages.indices.map { stage(pipeline, $0, at: now) }
+        return PipelineStatus(
+            id: pipeline.id, epoch: pipeline.epoch, state: state, stages: stages,
+            microbatches: pipeline.flights.map {
+                MicrobatchStatus(
+                    pass: $0.id, sequences: $0.entries.count, rows: $0.rows,
+                    stageIndex: min($0.stagesPassed, pipeline.stages.count - 1))
+            },
+            sequencesRunning: pipeline.members.reduce(0) {
+                let sequence = sequences[$1]
+                return $0 + (sequence?.phase == .running && sequence?.isProbe == false ? 1 : 0)
+            }, cellsTotal: pipeline.cells.cellCount, cellsUsed: pipeline.cells.usedCount,
+            kvBytesTotal: stages.reduce(0) { $0 + $1.kvBytesTotal },
+            kvBytesUsed: stages.reduce(0) { $0 + $1.kvBytesUsed })
+    }
+
+    private func stage(_ pipeline: PipelineState, _ index: Int, at now: Instant) -> StageStatus {
+        let stage = pipeline.stages[index]
+        var total = 0
+        var used = 0
+        if let hello = stage.worker.flatMap({ workers[$0]?.hello }) {
+            let shape = KVShape(
+                bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: stage.layers.count)
+            total = shape.bytes(ofCells: pipeline.cells.cellCount)
+            used = shape.bytes(ofCells: pipeline.cells.usedCount)
+        }
+        let busy = pipeline.flights.contains { $0.stagesPassed == index }
+        return StageStatus(
+            index: index, layers: stage.layers, worker: stage.worker,
+            busyShare: stage.busy.share(at: now, busy: busy), passes: stage.passes, computed: stage.computed,
+            kvBytesTotal: total, kvBytesUsed: used)
+    }
+}

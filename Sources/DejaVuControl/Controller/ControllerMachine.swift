@@ -1,0 +1,134 @@
+package import DejaVuCore
+import DejaVuKV
+
+/// What the controller decides: admission, passes, placement, and who is dead.
+///
+/// A pure state machine: the same events at the same times give the same actions, in every process. Its promises:
+/// - A token that was emitted is never changed, repeated or lost, whatever happens to workers.
+/// - Cells are given to another sequence only when every stage that had them has said that they are quiet, or is gone.
+/// - A sequence's next work is always `w ..< k` of the rule of work, so recovery is the same code as serving: a stage that
+///   lost its memory has watermark 0, and what it lacks is run again.
+/// - Every wait has a deadline that is judged by the ticks it asks for.
+package struct ControllerMachine: Sendable {
+    package let configuration: ControllerConfiguration
+    package let term: Term
+    package internal(set) var counters = ControllerCounters()
+
+    /// That of every worker; the first one's unless configured.
+    var numericClass: NumericClass?
+    var now = Instant(nanoseconds: .min)
+    var workers = SortedMap<WorkerID, WorkerState>()
+    var pipelines: [PipelineState]
+    var requests = SortedMap<RequestID, RequestState>()
+    var sequences = SortedMap<SequenceID, SequenceState>()
+    /// Requests that wait for cells, first come first.
+    var queue: [RequestID] = []
+    var queueTokens = 0
+    /// Sequences that lost their place; they come before the queue. Ascending.
+    var parked: [SequenceID] = []
+    /// Whether cells, places or the queue have changed since admission was last tried.
+    var admissionDue = false
+    var sequenceCount: UInt64 = 0
+    var passCount: UInt64 = 0
+    var ticketCount: UInt64 = 0
+    /// When the next tick is due; nil before the first event.
+    var tickDue: Instant?
+    var drainDeadline: Instant?
+    var stopped = false
+    /// How long it takes from one request's end to the next, smoothed.
+    var endInterval = TimeSpan.seconds(1)
+    var lastEnd: Instant?
+    var actions: [ControllerAction] = []
+
+    var limits: ControllerLimits { configuration.limits }
+    static let tick = TimerID(1)
+    /// The request of all probes. Nobody else has it.
+    static let probeRequest = RequestID(.max)
+
+    /// - Throws: `.invalidArgument` if the configuration contradicts itself.
+    package init(configuration: ControllerConfiguration, term: Term) throws(DejaVuError) {
+        try configuration.validate()
+        self.configuration = configuration
+        self.term = term
+        numericClass = configuration.numericClass
+        pipelines = (0..<configuration.pipelineCount).map {
+            PipelineState(
+                id: PipelineID(UInt64($0)), layerCount: configuration.layerCount, stageCount: configuration.stageCount)
+        }
+    }
+
+    /// Takes one event and says what is to be done, in this order. The first event starts the ticks.
+    ///
+    /// - Parameter now: never earlier than before; if it is, the latest time counts.
+    package mutating func handle(_ event: ControllerEvent, at now: Instant) -> [ControllerAction] {
+        self.now = max(self.now, now)
+        if tickDue == nil, !stopped { armTick() }
+        switch event {
+        case .workerJoined(let id, let hello): join(id, hello)
+        case .workerLost(let id, let reason): lose(id, reason: reason)
+        case .message(let id, let incarnation, let term, let message):
+            receive(message, from: id, incarnation: incarnation, term: term)
+        case .submit(let request): submit(request)
+        case .cancel(let id): endAll(of: id, .cancelled)
+        case .finish(let id, let choice): finish(id, choice: choice)
+        case .timer(let timer): if timer == Self.tick { tick() }
+        case .drain(let deadline): drain(until: deadline)
+        }
+        proceed()
+        defer { actions.removeAll(keepingCapacity: true) }
+        return actions
+    }
+
+    /// Does what has become possible.
+    private mutating func proceed() {
+        if admissionDue {
+            admissionDue = false
+            admit()
+        }
+        for index in pipelines.indices where pipelines[index].dirty {
+            pipelines[index].dirty = false
+            schedule(index)
+        }
+        stopIfDrained()
+    }
+
+    private mutating func receive(_ message: WorkerMessage, from id: WorkerID, incarnation: Incarnation, term: Term) {
+        guard term == self.term, let index = workers.index(of: id), workers[at: index].hello.incarnation == incarnation
+        else {
+            counters.messagesStale += 1
+            return
+        }
+        workers[at: index].lastHeard = now
+        switch message {
+        case .assigned(let pipeline, let epoch, let stage): assigned(id, pipeline, epoch, stage: stage)
+        case .assignFailed(let pipeline, let epoch, let error): assignFailed(id, pipeline, epoch, error)
+        case .released(let sequence): released(sequence, by: id)
+        case .passed(let timing): passed(timing, by: id)
+        case .sampled(let pass, let pipeline, let epoch, let tokens):
+            sampled(pass, pipeline, epoch, tokens, by: id)
+        case .passFailed(let pass, let pipeline, let epoch, let error):
+            passFailed(pass, pipeline, epoch, error, by: id)
+        case .heartbeat(let heartbeat):
+            if workers[at: index].progress != heartbeat.progress {
+                workers[at: index].progress = heartbeat.progress
+                workers[at: index].progressAt = now
+            }
+        case .peerLost(let peer): peerLost(peer, reportedBy: id)
+        }
+    }
+
+    /// The stage that a worker has in the current epoch of a pipeline; nil, and counted, if the message is of the past.
+    mutating func currentPlace(of id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch) -> WorkerState.Place? {
+        guard let place = workers[id]?.place, pipelines[place.pipeline].id == pipeline,
+            pipelines[place.pipeline].epoch == epoch, pipelines[place.pipeline].phase != .forming
+        else {
+            counters.messagesStale += 1
+            return nil
+        }
+        return place
+    }
+
+    mutating func send(_ message: ControllerMessage, to worker: WorkerID) {
+        actions.append(.send(worker, message))
+    }
+}

@@ -1,0 +1,105 @@
+import DejaVuCore
+import DejaVuKV
+
+/// One chain of stages: who runs it, what is in flight, whose cells are where.
+struct PipelineState: Hashable {
+    enum Phase: Hashable {
+        /// A stage has no worker, or a link is to be made again.
+        case forming
+        /// Every stage has a worker; not all have said that they are ready.
+        case loading
+        case serving
+    }
+
+    struct Stage: Hashable {
+        let layers: LayerRange
+        var worker: WorkerID?
+        var ready = false
+        var busy = BusyShare()
+        var passes: UInt64 = 0
+        var computed = TimeSpan.zero
+    }
+
+    /// A pass that was sent and whose end is not yet known.
+    struct Flight: Hashable {
+        struct Entry: Hashable {
+            let sequence: SequenceID
+            let first: Int
+            let end: Int
+            let samples: Bool
+        }
+        let id: PassID
+        let entries: [Entry]
+        let rows: Int
+        /// How many stages have finished it, as far as they have said.
+        var stagesPassed = 0
+        /// Since when it is with the next one.
+        var since: Instant
+    }
+
+    let id: PipelineID
+    var epoch = Epoch(0)
+    var phase = Phase.forming
+    var stages: [Stage]
+    /// The same runs in every stage; no cells before it first had all its workers.
+    var cells = CellAllocator(cellCount: 0)
+    /// Those that hold cells here, ascending; also who has ended but is not yet quiet.
+    var members: [SequenceID] = []
+    /// Oldest first.
+    var flights: [Flight] = []
+    /// When a pass last crossed all stages in this epoch.
+    var lastCrossing: Instant?
+    var probe: SequenceID?
+    /// Epochs in a row that ended by a broken link between living workers.
+    var linkFailures = 0
+    /// Whether the last pass was one that ran alone because of a strike.
+    var lastWasAlone = false
+    /// Whether there may be something to send.
+    var dirty = false
+
+    init(id: PipelineID, layerCount: Int, stageCount: Int) {
+        self.id = id
+        stages = LayerRange.even(layers: layerCount, stages: stageCount).map { Stage(layers: $0) }
+    }
+
+    var vacancies: Int { stages.reduce(0) { $0 + ($1.worker == nil ? 1 : 0) } }
+
+    mutating func insertMember(_ sequence: SequenceID) {
+        if let last = members.last, last > sequence {
+            members.insert(sequence, at: members.firstIndex { $0 > sequence } ?? members.count)
+        } else {
+            members.append(sequence)
+        }
+    }
+
+    mutating func removeMember(_ sequence: SequenceID) {
+        if let index = members.firstIndex(of: sequence) { members.remove(at: index) }
+    }
+}
+
+/// The share of recent time in which a stage computed; about the last ten seconds of it count.
+struct BusyShare: Hashable {
+    private var computed = TimeSpan.zero
+    private var idle = TimeSpan.zero
+    private var lastEnd: Instant?
+
+    private static let window = TimeSpan.seconds(10)
+
+    mutating func add(computed time: TimeSpan, idleBefore: TimeSpan, now: Instant) {
+        computed = computed + max(time, .zero)
+        idle = idle + min(max(idleBefore, .zero), Self.window)
+        while computed + idle > Self.window {
+            computed = TimeSpan(nanoseconds: computed.nanoseconds / 2)
+            idle = TimeSpan(nanoseconds: idle.nanoseconds / 2)
+        }
+        lastEnd = now
+    }
+
+    /// - Parameter busy: whether something is running now, which will be counted when it ends.
+    func share(at now: Instant, busy: Bool) -> Double {
+        guard let lastEnd else { return 0 }
+        let waited = busy ? TimeSpan.zero : max(now - lastEnd, .zero)
+        let total = (computed + idle + waited).seconds
+        return total > 0 ? min(1, computed.seconds / total) : 0
+    }
+}

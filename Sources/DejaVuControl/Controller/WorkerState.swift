@@ -1,0 +1,59 @@
+import DejaVuCore
+import DejaVuKV
+
+/// A living worker as the controller sees it.
+struct WorkerState: Hashable {
+    /// The engine that the worker has, or loads, because it was told to.
+    struct Engine: Hashable {
+        var pipeline: PipelineID
+        var layers: LayerRange
+        var cellCount: Int
+    }
+    struct Place: Hashable {
+        var pipeline: Int
+        var stage: Int
+    }
+
+    let hello: WorkerHello
+    var lastHeard: Instant
+    /// The last progress counter that it reported, and when that was news.
+    var progress: UInt64 = 0
+    var progressAt: Instant
+    var place: Place?
+    var engine: Engine?
+    /// Since when an answer to `.assign` is due.
+    var assigningSince: Instant?
+    /// How many answers to `.release` are due, and since when one of them at least.
+    var releasesDue = 0
+    var releasesSince: Instant
+    /// The longest of its recent passes; decays slowly.
+    var computedMax = TimeSpan.zero
+    var restUntil: Instant?
+    var loadFailures = 0
+    var error: String?
+
+    init(hello: WorkerHello, now: Instant) {
+        self.hello = hello
+        lastHeard = now
+        progressAt = now
+        releasesSince = now
+    }
+
+    /// How many cells of so many layers its memory holds.
+    func cellCapacity(layers: Int) -> Int {
+        KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers)
+            .cellCount(inBytes: hello.kvBytesMax)
+    }
+
+    /// The controller itself was late by so much: nobody else is to blame for that time.
+    mutating func shift(by late: TimeSpan, now: Instant) {
+        lastHeard = min(lastHeard + late, now)
+        progressAt = min(progressAt + late, now)
+        assigningSince = assigningSince.map { min($0 + late, now) }
+        releasesSince = min(releasesSince + late, now)
+    }
+
+    mutating func computed(_ time: TimeSpan) {
+        computedMax = max(time, TimeSpan(nanoseconds: computedMax.nanoseconds / 64 * 63))
+    }
+}

@@ -1,0 +1,109 @@
+import DejaVuCore
+
+/// A stage that computes the hash chain over real cells: what is lost, stale or misplaced changes the text.
+///
+/// It also checks what a stage must never be asked to do, and says so instead of throwing.
+struct EmulatedStage: Sendable {
+    enum Output {
+        case hidden([UInt64])
+        case sampled([SampledToken])
+    }
+
+    private struct Open: Sendable {
+        var record: SequenceRecord
+        var cells: CellRun
+        var watermark: Int
+    }
+
+    let layers: LayerRange
+    let layerCount: Int
+    let vocabularyCount: Int
+    let cellCount: Int
+    /// Layer by layer, the KV row in each cell.
+    private var rows: [UInt64]
+    /// Ascending by id.
+    private var open: [Open] = []
+
+    init(layers: LayerRange, layerCount: Int, vocabularyCount: Int, cellCount: Int) {
+        self.layers = layers
+        self.layerCount = layerCount
+        self.vocabularyCount = vocabularyCount
+        self.cellCount = cellCount
+        rows = [UInt64](repeating: 0xDEAD, count: layers.count * cellCount)
+    }
+
+    var openSequences: [SequenceID] { open.map { $0.record.id } }
+
+    private func index(of sequence: SequenceID) -> Int? { open.firstIndex { $0.record.id == sequence } }
+
+    func record(of sequence: SequenceID) -> SequenceRecord? { index(of: sequence).map { open[$0].record } }
+
+    mutating func open(_ record: SequenceRecord, cells: CellRun) -> String? {
+        if index(of: record.id) != nil { return "\(record.id) was opened twice" }
+        if cells.start < 0 || cells.end > cellCount { return "\(record.id) was given cells that do not exist" }
+        for other in open where cells.start < other.cells.end && other.cells.start < cells.end {
+            return "\(record.id) was given cells of \(other.record.id), which is still open"
+        }
+        open.append(Open(record: record, cells: cells, watermark: 0))
+        return nil
+    }
+
+    mutating func release(_ sequence: SequenceID) {
+        open.removeAll { $0.record.id == sequence }
+    }
+
+    /// - Returns: the output, or in words what must not have been asked.
+    mutating func run(_ pass: Pass, hidden: [UInt64]?) -> (output: Output?, violation: String?) {
+        var results: [UInt64] = []
+        var tokens: [SampledToken] = []
+        var offset = 0
+        for entry in pass.entries {
+            guard let at = index(of: entry.sequence) else { return (nil, "\(pass.id): \(entry.sequence) is not open") }
+            guard entry.first <= open[at].watermark else {
+                return (nil, "\(pass.id): \(entry.sequence) starts at \(entry.first), above \(open[at].watermark)")
+            }
+            guard entry.end <= open[at].cells.count else {
+                return (nil, "\(pass.id): \(entry.sequence) leaves its cells")
+            }
+            var last: UInt64 = 0
+            for (row, token) in entry.tokens.enumerated() {
+                let input = hidden.map { $0[offset + row] } ?? EmulatedChain.embedding(of: token)
+                guard let value = runRow(input, position: entry.first + row, at: at) else {
+                    return (
+                        nil, "\(pass.id): \(entry.sequence) computes another row at \(entry.first + row) than before"
+                    )
+                }
+                results.append(value)
+                last = value
+            }
+            offset += entry.tokens.count
+            open[at].watermark = max(open[at].watermark, entry.end)
+            if entry.samples, layers.end == layerCount {
+                let token = EmulatedChain.token(
+                    output: last, sampling: open[at].record.sampling, position: entry.end,
+                    vocabularyCount: vocabularyCount)
+                tokens.append(SampledToken(sequence: entry.sequence, position: entry.end, token: token))
+            }
+        }
+        return (layers.end == layerCount ? .sampled(tokens) : .hidden(results), nil)
+    }
+
+    /// Rows below the watermark are committed: they are read, never written, and must equal what is computed again.
+    private mutating func runRow(_ input: UInt64, position: Int, at index: Int) -> UInt64? {
+        var value = input
+        let start = open[index].cells.start
+        for layer in layers.indices {
+            let base = (layer - layers.first) * cellCount + start
+            let row = EmulatedChain.row(input: value, layer: layer, position: position)
+            if position < open[index].watermark {
+                guard rows[base + position] == row else { return nil }
+            } else {
+                rows[base + position] = row
+            }
+            var attended: UInt64 = 0
+            for other in 0...position { attended &+= EmulatedChain.contribution(of: rows[base + other], at: other) }
+            value = EmulatedChain.output(input: value, attended: attended)
+        }
+        return value
+    }
+}

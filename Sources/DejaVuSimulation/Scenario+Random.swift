@@ -1,0 +1,127 @@
+import DejaVuControl
+import DejaVuCore
+
+extension Scenario {
+    /// How wild a random scenario may be.
+    package enum Weather: String, Hashable, Codable, Sendable, CaseIterable {
+        /// Nothing breaks.
+        case calm
+        /// Workers crash, hang, slow down and lose links.
+        case stormy
+        /// One request brings down every worker that runs it.
+        case poisoned
+    }
+
+    /// The scenario of a seed: the same in every process.
+    package static func random(seed: UInt64) -> Scenario {
+        var random = SeededGenerator(seed: seed)
+        let weather: Weather = random.chance(0.35) ? .calm : random.chance(0.85) ? .stormy : .poisoned
+        return Scenario.random(seed: seed, weather: weather)
+    }
+
+    package static func random(seed: UInt64, weather: Weather) -> Scenario {
+        var random = SeededGenerator(seed: mix64(seed))
+        let configuration = configuration(&random)
+        let needed = configuration.stageCount * configuration.pipelineCount
+        let spares = weather == .calm ? 0 : random.next(below: 3)
+        let layersMax = (configuration.layerCount + configuration.stageCount - 1) / configuration.stageCount
+        let cells = random.next(in: 2...12) * CellRun.granularity
+        let uneven = random.chance(0.3)
+        let workers = (0..<(needed + spares)).map { _ in
+            let factor = uneven ? random.next(in: 2...4) : 2
+            return Worker(
+                kvBytesMax: cells * layersMax * kvBytesPerPositionAndLayer * factor / 2,
+                passCost: .microseconds(Int64(random.next(in: 500...5000))),
+                rowCost: .microseconds(Int64(random.next(in: 10...300))),
+                loadTime: .milliseconds(Int64(random.next(in: 10...800))), isLocal: random.chance(0.7),
+                restartDelay: .milliseconds(Int64(random.next(in: 50...3000))))
+        }
+        var scenario = Scenario(
+            seed: seed, configuration: configuration, workers: workers, clients: [],
+            latency: .microseconds(Int64(random.next(in: 5...2000))),
+            jitter: .microseconds(Int64(random.next(in: 1...2000))))
+        scenario.clients = clients(&random, configuration, weather)
+        if weather != .calm { scenario.faults = faults(&random, workers: workers.count) }
+        if weather == .poisoned { scenario.faults.removeAll() }
+        if random.chance(0.1) {
+            scenario.drainAt = Instant.zero + .milliseconds(Int64(random.next(in: 500...12_000)))
+        }
+        return scenario
+    }
+
+    private static func configuration(_ random: inout SeededGenerator) -> ControllerConfiguration {
+        let layers = random.next(in: 1...6)
+        var limits = ControllerLimits(contextLength: random.next(in: 64...600))
+        limits.outputCountDefault = random.next(in: 1...40)
+        limits.choiceCountMax = 4
+        limits.passRowsMax = random.next(in: 4...96)
+        limits.chunkRowsMax = random.next(in: 1...limits.passRowsMax)
+        limits.microbatchSequencesMax = random.next(in: 1...limits.passRowsMax)
+        limits.passesExtra = random.chance(0.2) ? random.next(in: 1...2) : 0
+        limits.sequencesMax = random.next(in: 4...24)
+        limits.queueRequestsMax = random.next(in: 2...40)
+        limits.queueTokensMax = random.next(in: 1...20) * limits.contextLength
+        limits.loadMax = .seconds(30)
+        limits.restMin = .milliseconds(500)
+        limits.restMax = .seconds(2)
+        return ControllerConfiguration(
+            model: ModelID(digest: "0123456789abcdef"), layerCount: layers, vocabularyCount: 1000,
+            stageCount: random.next(in: 1...min(layers, 4)), pipelineCount: random.chance(0.25) ? 2 : 1, limits: limits)
+    }
+
+    private static func clients(
+        _ random: inout SeededGenerator, _ configuration: ControllerConfiguration, _ weather: Weather
+    ) -> [Client] {
+        let count = random.next(in: 1...24)
+        let span = random.next(in: 1...8000)
+        var clients: [Client] = []
+        for index in 0..<count {
+            let at = Instant.zero + .milliseconds(Int64(random.next(below: span)))
+            let context = configuration.limits.contextLength
+            let prompt = random.chance(0.05) ? random.next(in: 1...(context + 10)) : random.next(in: 1...(context / 2))
+            var sampling = SamplingParameters()
+            sampling.temperature = random.chance(0.5) ? 0 : 1
+            sampling.seed = random.next()
+            let outputs: Int? = random.chance(0.2) ? nil : random.next(in: 1...60)
+            let patient = random.chance(0.85)
+            let request = Request(
+                id: RequestID(UInt64(index + 1)),
+                prompt: (0..<prompt).map { _ in TokenID(random.next(below: configuration.vocabularyCount)) },
+                choiceCount: random.chance(0.2) ? random.next(in: 2...4) : 1, sampling: sampling,
+                outputCountMax: outputs,
+                stopTokens: random.chance(0.3) ? (0..<20).map { TokenID($0 * 50) } : [],
+                deadline: at + (patient ? .seconds(600) : .milliseconds(Int64(random.next(in: 1...5000)))))
+            var client = Client(at: at, request: request)
+            if random.chance(0.15) { client.cancelAt = at + .milliseconds(Int64(random.next(in: 0...3000))) }
+            if random.chance(0.1) { client.finishAfter = random.next(in: 1...20) }
+            clients.append(client)
+        }
+        if weather == .poisoned {
+            let victim = random.next(below: count)
+            clients[victim].poisonedPosition = random.next(below: clients[victim].request.prompt.count)
+        }
+        return clients
+    }
+
+    private static func faults(_ random: inout SeededGenerator, workers: Int) -> [Fault] {
+        (0..<random.next(in: 1...5)).map { _ in
+            let kind: FaultKind =
+                switch random.next(below: 12) {
+                case 0...2: .crash
+                case 3: .vanish
+                case 4: .pause(.milliseconds(Int64(random.next(in: 10...1500))))
+                case 5: .hang
+                case 6: .slow(random.next(in: 2...20), .milliseconds(Int64(random.next(in: 100...3000))))
+                case 7: .cutPeer
+                case 8: .cutController
+                case 9: .failPass
+                case 10: .failLoad
+                default: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
+                }
+            return Fault(
+                at: Instant.zero + .milliseconds(Int64(random.next(below: 10_000))),
+                worker: random.next(below: workers),
+                kind: kind)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+package import DejaVuControl
+package import DejaVuCore
+
+/// Everything that decides a run: machines, load and faults. Made from a seed, or by hand.
+package struct Scenario: Hashable, Codable, Sendable {
+    package struct Worker: Hashable, Codable, Sendable {
+        package var kvBytesMax: Int
+        /// A pass costs this, and this for each row.
+        package var passCost: TimeSpan
+        package var rowCost: TimeSpan
+        package var loadTime: TimeSpan
+        /// A local worker is killed when it is dismissed; another one only loses its link, and comes back.
+        package var isLocal: Bool
+        /// After its end a new process begins in its place; nil if none does.
+        package var restartDelay: TimeSpan?
+        /// When it first starts.
+        package var startAt: Instant = .zero
+
+        package init(
+            kvBytesMax: Int, passCost: TimeSpan, rowCost: TimeSpan, loadTime: TimeSpan, isLocal: Bool,
+            restartDelay: TimeSpan?
+        ) {
+            self.kvBytesMax = kvBytesMax
+            self.passCost = passCost
+            self.rowCost = rowCost
+            self.loadTime = loadTime
+            self.isLocal = isLocal
+            self.restartDelay = restartDelay
+        }
+    }
+
+    package struct Client: Hashable, Codable, Sendable {
+        package var at: Instant
+        package var request: Request
+        /// When the client leaves.
+        package var cancelAt: Instant?
+        /// The server sees a stop string in the first choice's text after so many tokens.
+        package var finishAfter: Int?
+        /// A pass that runs this position brings the process down.
+        package var poisonedPosition: Int?
+
+        package init(
+            at: Instant, request: Request, cancelAt: Instant? = nil, finishAfter: Int? = nil,
+            poisonedPosition: Int? = nil
+        ) {
+            self.at = at
+            self.request = request
+            self.cancelAt = cancelAt
+            self.finishAfter = finishAfter
+            self.poisonedPosition = poisonedPosition
+        }
+    }
+
+    package enum FaultKind: Hashable, Codable, Sendable {
+        /// The process ends; its links break.
+        case crash
+        /// The process ends and nobody is told.
+        case vanish
+        /// The process stands still for a while.
+        case pause(TimeSpan)
+        /// The next pass never ends, while heartbeats go on.
+        case hang
+        /// Passes take so many times longer, for a while.
+        case slow(Int, TimeSpan)
+        /// The link to the next stage breaks.
+        case cutPeer
+        /// The link to the controller breaks.
+        case cutController
+        /// The next pass fails.
+        case failPass
+        /// The next load fails.
+        case failLoad
+        /// The controller stands still for a while; the worker is of no matter.
+        case pauseController(TimeSpan)
+    }
+
+    package struct Fault: Hashable, Codable, Sendable {
+        package var at: Instant
+        package var worker: Int
+        package var kind: FaultKind
+
+        package init(at: Instant, worker: Int, kind: FaultKind) {
+            self.at = at
+            self.worker = worker
+            self.kind = kind
+        }
+    }
+
+    package var seed: UInt64
+    package var configuration: ControllerConfiguration
+    package var workers: [Worker]
+    package var clients: [Client]
+    package var faults: [Fault]
+    /// Of every link; and what chance adds.
+    package var latency: TimeSpan
+    package var jitter: TimeSpan
+    /// When the server is told to stop, and how long it has.
+    package var drainAt: Instant?
+    package var drainTime: TimeSpan = .seconds(5)
+
+    package init(
+        seed: UInt64, configuration: ControllerConfiguration, workers: [Worker], clients: [Client],
+        faults: [Fault] = [], latency: TimeSpan = .microseconds(50), jitter: TimeSpan = .microseconds(20)
+    ) {
+        self.seed = seed
+        self.configuration = configuration
+        self.workers = workers
+        self.clients = clients
+        self.faults = faults
+        self.latency = latency
+        self.jitter = jitter
+    }
+
+    package static let kvBytesPerPositionAndLayer = 64
+}

@@ -1,0 +1,40 @@
+package import DejaVuCore
+
+/// Runs many seeds and tells the story of those that fail.
+package enum SimulationSweep {
+    package struct Failure: Sendable {
+        package let seed: UInt64
+        package let violation: String
+        /// What happened up to it, in words.
+        package let story: [String]
+    }
+
+    package struct Result: Sendable {
+        package internal(set) var seeds = 0
+        package internal(set) var events = 0
+        package internal(set) var failures: [Failure] = []
+    }
+
+    /// - Parameters:
+    ///   - failuresMax: ends the sweep early.
+    ///   - starting: is told of each seed before it runs, so that a crash can be traced to one.
+    package static func run(
+        seeds: Range<UInt64>, failuresMax: Int = 3, starting: (UInt64) -> Void = { _ in }
+    ) throws(DejaVuError) -> Result {
+        var result = Result()
+        for seed in seeds {
+            starting(seed)
+            let scenario = Scenario.random(seed: seed)
+            var world = try World(scenario)
+            world.run()
+            result.seeds += 1
+            result.events += world.eventCount
+            guard let violation = world.violations.first else { continue }
+            var again = try World(scenario, tellsStory: true)
+            again.run()
+            result.failures.append(Failure(seed: seed, violation: violation, story: again.story))
+            if result.failures.count >= failuresMax { break }
+        }
+        return result
+    }
+}

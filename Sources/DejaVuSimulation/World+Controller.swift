@@ -1,0 +1,82 @@
+import DejaVuControl
+import DejaVuCore
+
+/// The controller's side: its events and what it asks for.
+extension World {
+    mutating func decide(_ event: ControllerEvent) {
+        if tellsStory, !isRoutine(event) { tell("controller hears \(event)") }
+        let actions = controller.handle(event, at: now)
+        if keepsLog { log.append(RecordedStep(at: now, event: event, actions: actions)) }
+        for action in actions { execute(action) }
+        controller.checkIntegrity()
+        checkReadiness()
+    }
+
+    private func isRoutine(_ event: ControllerEvent) -> Bool {
+        switch event {
+        case .timer, .message(_, _, _, .heartbeat), .submit: true
+        default: false
+        }
+    }
+
+    private mutating func execute(_ action: ControllerAction) {
+        switch action {
+        case .setTimer(let timer, let at): queue.push(.toController(.timer(timer)), at: max(at, now))
+        case .send(let id, let message):
+            check(message, to: id)
+            deliver(message, to: id)
+        case .dismiss(let id, let reason):
+            tell("controller dismisses \(id): \(reason)")
+            dismiss(id)
+        case .admitted(let request): note(clients.admitted(request))
+        case .emit(let request, let choice, let token):
+            note(clients.emitted(request, choice: choice, token))
+            stopStringSeen(request, choice: choice)
+        case .finished(let request, let choice, let reason):
+            tell("\(request)/\(choice) ends: \(reason.rawValue)")
+            let drainEnd = scenario.drainAt.map { $0 + scenario.drainTime } ?? .never
+            note(
+                clients.finished(
+                    request, choice: choice, reason, now: now, drainEnd: drainEnd,
+                    workersLost: controller.counters.workersLost))
+        case .refused(let request, let refusal):
+            tell("\(request) is refused: \(refusal.error)")
+            note(clients.refused(request, refusal))
+        case .stopped: stopped = true
+        }
+    }
+
+    /// The server reads the text and may find a stop string; what it says arrives later.
+    private mutating func stopStringSeen(_ request: RequestID, choice: Int) {
+        guard choice == 0, let index = clients.index(of: request),
+            clients.entries[index].client.finishAfter == clients.entries[index].choices[0].received.count
+        else { return }
+        queue.push(.toController(.finish(request, choice: 0)), at: now + delay())
+    }
+
+    private mutating func deliver(_ message: ControllerMessage, to id: WorkerID) {
+        guard let owner = owners[id.rawValue], processes[owner.slot].generation == owner.generation,
+            processes[owner.slot].link == id
+        else { return }
+        let at = max(now + delay(), processes[owner.slot].toWorker)
+        processes[owner.slot].toWorker = at
+        if case .refused = message { note("\(id) was refused") }
+        queue.push(
+            .toWorker(slot: owner.slot, generation: owner.generation, link: id, .message(Self.term, message)), at: at)
+    }
+
+    private mutating func dismiss(_ id: WorkerID) {
+        guard let owner = owners[id.rawValue], processes[owner.slot].generation == owner.generation else { return }
+        if scenario.workers[owner.slot].isLocal || processes[owner.slot].hung {
+            end(owner.slot)
+        } else if processes[owner.slot].link == id {
+            cutLink(owner.slot)
+        }
+    }
+
+    mutating func note(_ violation: String?) {
+        guard let violation else { return }
+        tell("VIOLATION: \(violation)")
+        violations.append(violation)
+    }
+}

@@ -1,0 +1,230 @@
+import DejaVuControl
+import DejaVuCore
+
+/// The workers' side: processes, links, compute threads.
+extension World {
+    mutating func start(_ slot: Int) {
+        guard !processes[slot].alive, !stopped else { return }
+        incarnationCount += 1
+        let incarnation = Incarnation(incarnationCount)
+        processes[slot].begin(incarnation: incarnation, at: now)
+        tell("process \(slot) starts as \(incarnation)")
+        queue.push(
+            .heartbeat(slot: slot, generation: processes[slot].generation), at: now + .milliseconds(100))
+        connect(slot)
+    }
+
+    /// A new link to the controller, under a new id.
+    mutating func connect(_ slot: Int) {
+        guard processes[slot].link == nil, !stopped else { return }
+        workerCount += 1
+        let id = WorkerID(workerCount)
+        let generation = processes[slot].generation
+        processes[slot].link = id
+        owners[id.rawValue] = (slot, generation)
+        let plan = scenario.workers[slot]
+        let hello = WorkerHello(
+            incarnation: processes[slot].incarnation, term: processes[slot].machine.term,
+            model: scenario.configuration.model, peerAddress: "sim:\(slot)",
+            layerCount: scenario.configuration.layerCount,
+            kvBytesPerPositionAndLayer: Scenario.kvBytesPerPositionAndLayer, kvBytesMax: plan.kvBytesMax,
+            numericClass: NumericClass(hash: 1), processID: Int32(slot + 1), name: "worker-\(slot)")
+        work(slot, .controllerConnected(Self.term))
+        toController(slot, .workerJoined(id, hello))
+    }
+
+    private mutating func toController(_ slot: Int, _ event: ControllerEvent) {
+        let at = max(now + delay(), processes[slot].toController)
+        processes[slot].toController = at
+        queue.push(.toController(event), at: at)
+    }
+
+    mutating func beat(_ slot: Int, _ generation: UInt64) {
+        guard processes[slot].alive, processes[slot].generation == generation else { return }
+        queue.push(.heartbeat(slot: slot, generation: generation), at: now + .milliseconds(100))
+        if processes[slot].jobRunning, !processes[slot].hung { processes[slot].progress += 1 }
+        send(slot, .heartbeat(WorkerHeartbeat(progress: processes[slot].progress, busy: processes[slot].jobRunning)))
+    }
+
+    private mutating func send(_ slot: Int, _ message: WorkerMessage) {
+        guard let id = processes[slot].link, let term = processes[slot].machine.term else { return }
+        toController(slot, .message(id, processes[slot].incarnation, term, message))
+    }
+
+    mutating func work(_ slot: Int, _ event: WorkerEvent) {
+        let actions = processes[slot].machine.handle(event, at: now)
+        for action in actions { execute(slot, action) }
+        processes[slot].machine.checkIntegrity()
+    }
+
+    private mutating func execute(_ slot: Int, _ action: WorkerAction) {
+        let generation = processes[slot].generation
+        switch action {
+        case .send(let message): send(slot, message)
+        case .rejectController: note("process \(slot) rejects the only controller there is")
+        case .load(let assignment): add(slot, .load(assignment))
+        case .open(let record, let cells): add(slot, .open(record, cells))
+        case .release(let sequence): add(slot, .release(sequence))
+        case .compute(let pass, let handle): add(slot, .compute(pass, handle.map { take($0, slot) }))
+        case .connect(let peer):
+            linkCount += 1
+            processes[slot].outgoing = .init(incarnation: peer.incarnation, serial: linkCount, connected: false)
+            queue.push(.connected(slot: slot, generation: generation, serial: linkCount), at: now + delay())
+        case .disconnect: processes[slot].outgoing = nil
+        case .forward(let to, let term, let pass, let handle):
+            let rows = take(handle, slot)
+            guard let outgoing = processes[slot].outgoing, outgoing.incarnation == to, outgoing.connected,
+                let target = processes.firstIndex(where: { $0.alive && $0.incarnation == to })
+            else { return }
+            let at = max(now + delay(), processes[slot].toPeer)
+            processes[slot].toPeer = at
+            queue.push(
+                .rows(
+                    slot: target, generation: processes[target].generation, from: slot, serial: outgoing.serial, term,
+                    pass, rows), at: at)
+        case .drop(let handle): _ = take(handle, slot)
+        case .setTimer(let timer, let at):
+            queue.push(.toWorker(slot: slot, generation: generation, link: nil, .timer(timer)), at: max(at, now))
+        case .exit(_, let reason):
+            tell("process \(slot) exits: \(reason)")
+            crash(slot)
+        }
+    }
+
+    /// Every handle is used exactly once.
+    private mutating func take(_ handle: RowsHandle, _ slot: Int) -> [UInt64] {
+        guard let rows = processes[slot].rows.removeValue(forKey: handle.rawValue) else {
+            note("process \(slot) used rows twice")
+            return []
+        }
+        return rows
+    }
+
+    mutating func peerAnswers(_ slot: Int, _ generation: UInt64, _ serial: UInt64) {
+        guard processes[slot].alive, processes[slot].generation == generation,
+            let outgoing = processes[slot].outgoing, outgoing.serial == serial
+        else { return }
+        if processes.contains(where: { $0.alive && $0.incarnation == outgoing.incarnation }) {
+            processes[slot].outgoing?.connected = true
+            work(slot, .peerConnected(outgoing.incarnation))
+        } else {
+            processes[slot].outgoing = nil
+            work(slot, .peerLost(outgoing.incarnation, reason: "nobody answers"))
+        }
+    }
+
+    mutating func deliver(
+        _ rows: [UInt64], _ pass: Pass, _ term: Term, to slot: Int, _ generation: UInt64, from: Int, _ serial: UInt64
+    ) {
+        guard processes[slot].alive, processes[slot].generation == generation else { return }
+        // What a broken link had not yet delivered is lost.
+        guard processes[from].outgoing?.serial == serial || !processes[from].alive else { return }
+        let handle = processes[slot].store(rows)
+        work(slot, .hidden(from: processes[from].incarnation, term, pass, handle))
+    }
+
+    // MARK: The compute thread
+
+    private mutating func add(_ slot: Int, _ job: SimulatedProcess.Job) {
+        processes[slot].jobs.append(job)
+        if !processes[slot].jobRunning { startJob(slot) }
+    }
+
+    /// Opening and releasing take no time; loading and computing do.
+    private mutating func startJob(_ slot: Int) {
+        while let job = processes[slot].jobs.first {
+            let plan = scenario.workers[slot]
+            var cost: TimeSpan
+            switch job {
+            case .open(let record, let cells):
+                processes[slot].jobs.removeFirst()
+                if let violation = processes[slot].engine?.open(record, cells: cells) { note(violation) }
+                continue
+            case .release(let sequence):
+                processes[slot].jobs.removeFirst()
+                processes[slot].engine?.release(sequence)
+                continue
+            case .load: cost = plan.loadTime
+            case .compute(let pass, _):
+                cost = plan.passCost + plan.rowCost * Int64(pass.rowCount)
+                if now < processes[slot].slowUntil { cost = cost * Int64(processes[slot].slowFactor) }
+                if isPoisoned(pass) {
+                    tell("\(pass.id) is poison for process \(slot)")
+                    processes[slot].jobRunning = true
+                    crash(slot)
+                    return
+                }
+                processes[slot].hung = processes[slot].hangsNext
+            }
+            processes[slot].jobRunning = true
+            processes[slot].jobStarted = now
+            guard !processes[slot].hung else { return }
+            queue.push(.jobDone(slot: slot, generation: processes[slot].generation), at: now + cost)
+            return
+        }
+    }
+
+    private func isPoisoned(_ pass: Pass) -> Bool {
+        pass.entries.contains { entry in
+            guard let record = sequences[entry.sequence.rawValue], let index = clients.index(of: record.request),
+                let position = clients.entries[index].client.poisonedPosition
+            else { return false }
+            return (entry.first..<entry.end).contains(position)
+        }
+    }
+
+    mutating func finishJob(_ slot: Int, _ generation: UInt64) {
+        guard processes[slot].alive, processes[slot].generation == generation else { return }
+        let job = processes[slot].jobs.removeFirst()
+        let idle = processes[slot].jobStarted - processes[slot].jobEnded
+        let taken = now - processes[slot].jobStarted
+        processes[slot].jobRunning = false
+        processes[slot].jobEnded = now
+        processes[slot].progress += 1
+        switch job {
+        case .load(let assignment): finishLoad(slot, assignment)
+        case .compute(let pass, let rows): finishPass(slot, pass, rows, taken: taken, idle: idle)
+        case .open, .release: preconditionFailure("a job that takes no time was waited for")
+        }
+        if processes[slot].alive, !processes[slot].jobRunning { startJob(slot) }
+    }
+
+    private mutating func finishLoad(_ slot: Int, _ assignment: StageAssignment) {
+        if processes[slot].failsLoadNext {
+            processes[slot].failsLoadNext = false
+            processes[slot].engine = nil
+            let error = DejaVuError(.invalidFile, "the weights cannot be read")
+            work(slot, .loadFailed(assignment.pipeline, assignment.epoch, error))
+            return
+        }
+        let plan = scenario.workers[slot]
+        let bytes = assignment.cellCount * assignment.layers.count * Scenario.kvBytesPerPositionAndLayer
+        if bytes > plan.kvBytesMax { note("process \(slot) was given more cells than its memory holds") }
+        processes[slot].engine = EmulatedStage(
+            layers: assignment.layers, layerCount: scenario.configuration.layerCount,
+            vocabularyCount: scenario.configuration.vocabularyCount, cellCount: assignment.cellCount)
+        work(slot, .loaded(assignment.pipeline, assignment.epoch))
+    }
+
+    private mutating func finishPass(_ slot: Int, _ pass: Pass, _ rows: [UInt64]?, taken: TimeSpan, idle: TimeSpan) {
+        if processes[slot].failsPassNext {
+            processes[slot].failsPassNext = false
+            work(slot, .computeFailed(pass.id, DejaVuError(.internalError, "the logits are not finite")))
+            return
+        }
+        guard let result = processes[slot].engine?.run(pass, hidden: rows) else {
+            note("process \(slot) runs \(pass.id) without an engine")
+            return
+        }
+        note(result.violation)
+        switch result.output {
+        case .hidden(let values):
+            let handle = processes[slot].store(values)
+            work(slot, .computed(pass.id, .hidden(handle), computed: taken, idleBefore: idle))
+        case .sampled(let tokens):
+            lastCrossing = now
+            work(slot, .computed(pass.id, .sampled(tokens), computed: taken, idleBefore: idle))
+        case nil: break
+        }
+    }
+}

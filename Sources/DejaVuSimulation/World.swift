@@ -1,0 +1,166 @@
+package import DejaVuControl
+package import DejaVuCore
+
+/// One virtual world: a controller, worker processes, links and clients, in one thread and virtual time.
+///
+/// The controller and the workers are the real machines; what they ask for is done here, with delays. After every event
+/// the invariants of the design are checked. Same scenario, same run, in every process.
+package struct World: Sendable {
+    enum Occurrence: Sendable {
+        case client(Int)
+        case cancel(Int)
+        case drain
+        case fault(Int)
+        case start(slot: Int)
+        case reconnect(slot: Int, generation: UInt64)
+        case toController(ControllerEvent)
+        case toWorker(slot: Int, generation: UInt64, link: WorkerID?, WorkerEvent)
+        case connected(slot: Int, generation: UInt64, serial: UInt64)
+        case rows(slot: Int, generation: UInt64, from: Int, serial: UInt64, Term, Pass, [UInt64])
+        case jobDone(slot: Int, generation: UInt64)
+        case heartbeat(slot: Int, generation: UInt64)
+    }
+
+    package let scenario: Scenario
+    package internal(set) var controller: ControllerMachine
+    package internal(set) var now = Instant.zero
+    /// What went wrong, first thing first; the run ends at the first.
+    package internal(set) var violations: [String] = []
+    /// What happened, in words, if asked for.
+    package internal(set) var story: [String] = []
+    /// Every event of the controller and its answer, if asked for.
+    package internal(set) var log: [RecordedStep] = []
+    package internal(set) var eventCount = 0
+    /// The most passes that were in flight at once in a pipeline.
+    package internal(set) var flightsMax = 0
+
+    let tellsStory: Bool
+    let keepsLog: Bool
+    var queue = EventQueue<Occurrence>()
+    var random: SeededGenerator
+    var processes: [SimulatedProcess]
+    var clients: Clients
+    var controllerPausedUntil = Instant.zero
+    var workerCount: UInt64 = 0
+    var incarnationCount: UInt64 = 0
+    var linkCount: UInt64 = 0
+    /// Which process an id was given to; looked up only.
+    var owners: [UInt64: (slot: Int, generation: UInt64)] = [:]
+    /// Whose text a sequence is; looked up only.
+    var sequences: [UInt64: SequenceRecord] = [:]
+    var stopped = false
+    /// When a last stage last sampled, or ended a chunk.
+    var lastCrossing: Instant?
+    /// When the last planned fault is over.
+    let calmAt: Instant
+
+    static let term = Term(number: 1, nonce: 7)
+    static let timeMax = Instant.zero + .seconds(700)
+
+    package init(_ scenario: Scenario, tellsStory: Bool = false, keepsLog: Bool = false) throws(DejaVuError) {
+        self.scenario = scenario
+        self.tellsStory = tellsStory
+        self.keepsLog = keepsLog
+        controller = try ControllerMachine(configuration: scenario.configuration, term: Self.term)
+        random = SeededGenerator(seed: scenario.seed ^ 0x5EED)
+        processes = scenario.workers.indices.map { SimulatedProcess(slot: $0) }
+        clients = Clients(scenario)
+        var calmAt = Instant.zero
+        for (index, client) in scenario.clients.enumerated() {
+            queue.push(.client(index), at: client.at)
+            if let cancelAt = client.cancelAt { queue.push(.cancel(index), at: cancelAt) }
+            calmAt = max(calmAt, client.at, client.cancelAt ?? .zero)
+        }
+        for (index, fault) in scenario.faults.enumerated() {
+            queue.push(.fault(index), at: fault.at)
+            calmAt = max(calmAt, fault.at + .seconds(4))
+        }
+        for (slot, worker) in scenario.workers.enumerated() { queue.push(.start(slot: slot), at: worker.startAt) }
+        if let drainAt = scenario.drainAt {
+            queue.push(.drain, at: drainAt)
+            calmAt = max(calmAt, drainAt)
+        }
+        self.calmAt = calmAt
+    }
+
+    /// Runs to the end: every client has its answer, every cell is back, and nothing is planned any more.
+    package mutating func run() {
+        while violations.isEmpty, let entry = queue.pop() {
+            now = max(now, entry.at)
+            if now > Self.timeMax {
+                violations.append("some request has not ended after \(now)")
+                break
+            }
+            if isOver { break }
+            perform(entry)
+        }
+        if violations.isEmpty { checkEnd() }
+    }
+
+    /// Runs until the given time, or the end.
+    package mutating func run(until end: Instant) {
+        while violations.isEmpty, let next = queue.next, next <= end, let entry = queue.pop() {
+            now = max(now, entry.at)
+            perform(entry)
+        }
+    }
+
+    private var isOver: Bool {
+        guard now >= calmAt + .seconds(1), clients.allOver else { return false }
+        return stopped || controller.isAtRest
+    }
+
+    private mutating func perform(_ entry: EventQueue<Occurrence>.Entry) {
+        if let until = heldUntil(entry.element), until > now {
+            queue.postpone(entry, to: until)
+            return
+        }
+        eventCount += 1
+        switch entry.element {
+        case .client(let index):
+            clients.submit(index)
+            decide(.submit(scenario.clients[index].request))
+        case .cancel(let index):
+            clients.cancelSent(index)
+            decide(.cancel(scenario.clients[index].request.id))
+        case .drain: decide(.drain(deadline: now + scenario.drainTime))
+        case .toController(let event):
+            if case .finish(let request, let choice) = event { clients.finishSent(request, choice: choice) }
+            decide(event)
+        case .fault(let index): strike(scenario.faults[index])
+        case .start(let slot): start(slot)
+        case .reconnect(let slot, let generation):
+            if processes[slot].alive, processes[slot].generation == generation { connect(slot) }
+        case .toWorker(let slot, let generation, let link, let event):
+            guard processes[slot].alive, processes[slot].generation == generation,
+                link == nil || processes[slot].link == link
+            else { return }
+            work(slot, event)
+        case .connected(let slot, let generation, let serial): peerAnswers(slot, generation, serial)
+        case .rows(let slot, let generation, let from, let serial, let term, let pass, let rows):
+            deliver(rows, pass, term, to: slot, generation, from: from, serial)
+        case .jobDone(let slot, let generation): finishJob(slot, generation)
+        case .heartbeat(let slot, let generation): beat(slot, generation)
+        }
+    }
+
+    /// Until when the one that this is for stands still.
+    private func heldUntil(_ occurrence: Occurrence) -> Instant? {
+        switch occurrence {
+        case .client, .cancel, .drain, .toController: controllerPausedUntil
+        case .toWorker(let slot, _, _, _), .connected(let slot, _, _), .rows(let slot, _, _, _, _, _, _),
+            .jobDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _):
+            processes[slot].pausedUntil
+        case .fault, .start: nil
+        }
+    }
+
+    mutating func tell(_ line: @autoclosure () -> String) {
+        if tellsStory { story.append("\(now) \(line())") }
+    }
+
+    /// One way over a link.
+    mutating func delay() -> TimeSpan {
+        scenario.latency + TimeSpan(nanoseconds: Int64(random.next(below: Int(scenario.jitter.nanoseconds) + 1)))
+    }
+}

@@ -1,0 +1,23 @@
+import DejaVuSimulation
+import Foundation
+import Testing
+
+/// `DEJAVU_COUNT` seeds from `DEJAVU_SEED` on; the fixed set of `make test` if neither is given.
+private let seeds: Range<UInt64> = {
+    let environment = ProcessInfo.processInfo.environment
+    let first = environment["DEJAVU_SEED"].flatMap { UInt64($0) } ?? 1
+    let count = environment["DEJAVU_COUNT"].flatMap { UInt64($0) } ?? 200
+    return first..<(first + count)
+}()
+
+@Test func randomScenarios_manySeeds_keepEveryInvariant() throws {
+    let tells = ProcessInfo.processInfo.environment["DEJAVU_VERBOSE"] != nil
+    let result = try SimulationSweep.run(seeds: seeds) { seed in
+        if tells { FileHandle.standardError.write(Data("seed \(seed)\n".utf8)) }
+    }
+    for failure in result.failures {
+        Issue.record("seed \(failure.seed): \(failure.violation)\n\(failure.story.joined(separator: "\n"))")
+    }
+    #expect(result.seeds == seeds.count || !result.failures.isEmpty)
+    print("\(result.seeds) seeds, \(result.events) events")
+}
