@@ -103,13 +103,16 @@ let package = Package(
         .executableTarget(name: "dejavu", dependencies: ["DejaVuCLI"], swiftSettings: strict),
 
         tests("CKernels"),
+        tests("DejaVuControl", ["DejaVuCore", "DejaVuKV"]),
         tests("DejaVuCore"),
         tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),
+        tests("DejaVuKV", ["DejaVuCore"]),
         tests("DejaVuLib", ["DejaVuCore"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
         tests(
             "DejaVuRuntime", ["DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", logging] + nio),
+        tests("DejaVuSimulation", ["DejaVuCore", "DejaVuKV", "DejaVuControl"]),
     ]
 )
