@@ -19,6 +19,7 @@ package struct ElementType: Hashable, Sendable, CustomStringConvertible {
     package static let bf16 = ElementType(GGML_TYPE_BF16)
     package static let q40 = ElementType(GGML_TYPE_Q4_0)
     package static let q41 = ElementType(GGML_TYPE_Q4_1)
+    package static let iq4NL = ElementType(GGML_TYPE_IQ4_NL)
     package static let q80 = ElementType(GGML_TYPE_Q8_0)
     package static let i32 = ElementType(GGML_TYPE_I32)
     package static let i64 = ElementType(GGML_TYPE_I64)
@@ -28,7 +29,9 @@ package struct ElementType: Hashable, Sendable, CustomStringConvertible {
     /// Elements that are stored together; a row's length is a multiple of it.
     package var blockSize: Int { Int(ggml_blck_size(ggml)) }
     package var isQuantized: Bool { ggml_is_quantized(ggml) }
-    /// Plain floating-point elements, which a matrix product may round differently for one row than for several.
+    /// Whether ggml's product of a single row takes another path, with other bits, than that of several: measured by
+    /// the row invariance tests. From two rows on they do not depend on the number.
+    package var roundsSingleRowsDifferently: Bool { isFloatingPoint || self == .iq4NL }
     package var isFloatingPoint: Bool { self == .f32 || self == .f16 || self == .bf16 }
     /// Whether ggml's CPU backend can multiply by a matrix of this type.
     package var isWeight: Bool {

@@ -5,8 +5,8 @@ package import DejaVuGGUF
 
 /// Runs a stage of a model with ggml. Confined to the thread that made it.
 ///
-/// Row invariance on the CPU: the reference products are used in shapes in which each row is computed alone (plain
-/// floats never with a single row, see `StageWeights.needsRowPairs`), norms, rotation and activation work row by row,
+/// Row invariance on the CPU: the reference products are used in shapes in which each row is computed alone (some
+/// never with a single row, see `StageWeights.needsRowPairs`), norms, rotation and activation work row by row,
 /// and attention is our own, over exactly the row's positions in order. So a pass may be cut and mixed at will, and is:
 /// passes longer than `rowCountMax` are computed in parts.
 package final class GGMLStageEngine: StageEngine {

@@ -36,7 +36,7 @@ struct StageWeights {
     let outputNorm: Tensor?
     let output: LinearLayer?
     let rotationFactors: Tensor?
-    /// Whether some product is over plain floats, for which ggml rounds one row differently than several.
+    /// Whether ggml rounds some product of one row differently than of several.
     let needsRowPairs: Bool
     private let context: TensorContext
     private let file: GGUFFile
@@ -75,7 +75,7 @@ struct StageWeights {
         let products =
             layers.flatMap { [$0.query, $0.key, $0.value, $0.attentionOutput, $0.gate, $0.up, $0.down] }
             + (output.map { [$0] } ?? [])
-        needsRowPairs = products.contains { $0.weight.type.isFloatingPoint }
+        needsRowPairs = products.contains { $0.weight.type.roundsSingleRowsDifferently }
         context = loader.context
         self.file = file
         try loader.context.place(loader.placed, in: file.file.buffer, on: backend)
