@@ -43,6 +43,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -74,15 +75,20 @@ let package = Package(
             ["DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", "CLinux", logging] + nio),
         module(
             "DejaVuMetrics", ["DejaVuCore", .product(name: "CoreMetrics", package: "swift-metrics")]),
-        module(
-            "DejaVuServing",
-            [
+        .target(
+            name: "DejaVuServing",
+            dependencies: [
                 "DejaVuCore", "DejaVuControl", "DejaVuGGUF", "DejaVuTokenizer", "DejaVuTemplate", "DejaVuMetrics",
                 logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
-                .product(name: "Metrics", package: "swift-metrics"),
-            ] + nio),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
+            ] + nio,
+            resources: [.embedInCode("API/openapi.json"), .embedInCode("Page/index.html")],
+            swiftSettings: strict),
         module("DejaVuPlot"),
         module(
             "DejaVuBench",
@@ -114,5 +120,14 @@ let package = Package(
         tests(
             "DejaVuRuntime", ["DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", logging] + nio),
         tests("DejaVuSimulation", ["DejaVuCore", "DejaVuKV", "DejaVuControl"]),
+        tests("DejaVuMetrics", [.product(name: "CoreMetrics", package: "swift-metrics")]),
+        tests(
+            "DejaVuServing",
+            [
+                "DejaVuCore", "DejaVuControl", "DejaVuMetrics", logging,
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdTesting", package: "hummingbird"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ] + nio),
     ]
 )

@@ -1,0 +1,91 @@
+import DejaVuControl
+import DejaVuCore
+
+extension ClusterStatus {
+    /// The status as `/cluster` tells it: plain names, seconds and bytes.
+    func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("ready", ready && !draining)
+            $0.key("reason", reason)
+            $0.key("draining", draining)
+            $0.key("term", Int(clamping: term.number))
+            $0.key("workers")
+            $0.array(workers) { $1.write(&$0) }
+            $0.key("pipelines")
+            $0.array(pipelines) { $1.write(&$0) }
+            $0.key("queue")
+            $0.object {
+                $0.key("requests", queue.requests)
+                $0.key("requests_max", queue.requestsMax)
+                $0.key("tokens", queue.tokens)
+                $0.key("tokens_max", queue.tokensMax)
+            }
+            $0.key("sequences_running", sequencesRunning)
+            $0.key("sequences_parked", sequencesParked)
+            $0.key("tokens_emitted", Int(clamping: counters.tokensEmitted))
+            $0.key("prompt_rows", Int(clamping: counters.promptRows))
+            $0.key("passes_completed", Int(clamping: counters.passesCompleted))
+            $0.key("workers_lost", Int(clamping: counters.workersLost))
+            $0.key("recoveries", Int(clamping: counters.recoveries))
+        }
+    }
+}
+
+extension WorkerStatus {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("id", id.description)
+            $0.key("name", name)
+            $0.key("process_id", Int(processID))
+            $0.key("state", state.rawValue)
+            $0.key("pipeline", pipeline?.description)
+            $0.key("stage")
+            if let stageIndex { $0.integer(stageIndex) } else { $0.null() }
+            $0.key("silence_seconds", silence.seconds)
+            $0.key("kv_bytes_max", kvBytesMax)
+            $0.key("error", error)
+        }
+    }
+}
+
+extension PipelineStatus {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("id", id.description)
+            $0.key("epoch", Int(clamping: epoch.rawValue))
+            $0.key("state", state.rawValue)
+            $0.key("stages")
+            $0.array(stages) { $1.write(&$0) }
+            $0.key("microbatches")
+            $0.array(microbatches) { json, batch in
+                json.object {
+                    $0.key("pass", batch.pass.description)
+                    $0.key("sequences", batch.sequences)
+                    $0.key("rows", batch.rows)
+                    $0.key("stage", batch.stageIndex)
+                }
+            }
+            $0.key("sequences_running", sequencesRunning)
+            $0.key("cells_total", cellsTotal)
+            $0.key("cells_used", cellsUsed)
+            $0.key("kv_bytes_total", kvBytesTotal)
+            $0.key("kv_bytes_used", kvBytesUsed)
+        }
+    }
+}
+
+extension StageStatus {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("index", index)
+            $0.key("first_layer", layers.first)
+            $0.key("end_layer", layers.end)
+            $0.key("worker", worker?.description)
+            $0.key("busy_share", busyShare)
+            $0.key("passes", Int(clamping: passes))
+            $0.key("computed_seconds", computed.seconds)
+            $0.key("kv_bytes_total", kvBytesTotal)
+            $0.key("kv_bytes_used", kvBytesUsed)
+        }
+    }
+}

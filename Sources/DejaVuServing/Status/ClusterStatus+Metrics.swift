@@ -1,0 +1,52 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuMetrics
+
+extension ClusterStatus {
+    /// What `/metrics` says of the cluster at this moment.
+    var samples: [MetricSample] {
+        var samples = [
+            MetricSample(MetricTable.ready, [], ready ? 1 : 0),
+            MetricSample(MetricTable.queueLength, [], Double(queue.requests)),
+            MetricSample(MetricTable.queueLimit, [], Double(queue.requestsMax)),
+            MetricSample(MetricTable.queueTokens, [], Double(queue.tokens)),
+            MetricSample(MetricTable.queueTokensLimit, [], Double(queue.tokensMax)),
+            MetricSample(MetricTable.runningSequences, [], Double(sequencesRunning)),
+            MetricSample(MetricTable.parkedSequences, [], Double(sequencesParked)),
+            MetricSample(MetricTable.rows, ["prompt"], Double(counters.promptRows)),
+            MetricSample(MetricTable.rows, ["step"], Double(counters.stepRows)),
+            MetricSample(MetricTable.rows, ["replay"], Double(counters.replayRows)),
+            MetricSample(MetricTable.passes, ["completed"], Double(counters.passesCompleted)),
+            MetricSample(MetricTable.passes, ["voided"], Double(counters.passesVoided)),
+            MetricSample(MetricTable.recoveries, [], Double(counters.recoveries)),
+            MetricSample(MetricTable.workersLost, [], Double(counters.workersLost)),
+            MetricSample(MetricTable.poisoned, [], Double(counters.sequencesPoisoned)),
+            MetricSample(MetricTable.kvUsed, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesUsed })),
+            MetricSample(MetricTable.kvLimit, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesTotal })),
+        ]
+        for state in [WorkerStatus.State.standby, .loading, .serving, .resting] {
+            let count = workers.count { $0.state == state }
+            samples.append(MetricSample(MetricTable.workers, [state.rawValue], Double(count)))
+        }
+        // Bounded, since the number of pipelines and stages is up to the operator.
+        for pipeline in pipelines.prefix(16) { samples += pipeline.samples }
+        return samples
+    }
+}
+
+extension PipelineStatus {
+    fileprivate var samples: [MetricSample] {
+        let name = String(id.rawValue)
+        var samples = [MetricSample(MetricTable.microbatches, [name], Double(microbatches.count))]
+        for stage in stages.prefix(MetricsRegistry.seriesCountMax / 16) {
+            let labels = [name, String(stage.index)]
+            samples += [
+                MetricSample(MetricTable.stagePasses, labels, Double(stage.passes)),
+                MetricSample(MetricTable.stageComputed, labels, stage.computed.seconds),
+                MetricSample(MetricTable.stageBusy, labels, stage.busyShare),
+                MetricSample(MetricTable.stageBubble, labels, sequencesRunning > 0 ? 1 - stage.busyShare : 0),
+            ]
+        }
+        return samples
+    }
+}

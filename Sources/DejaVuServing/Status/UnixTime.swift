@@ -1,0 +1,4 @@
+import Glibc
+
+/// Seconds since 1970-01-01.
+func unixTime() -> Int { time(nil) }
