@@ -94,6 +94,7 @@ let package = Package(
             "DejaVuBench",
             [
                 "DejaVuCore", "DejaVuPlot", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ] + nio),
         module(
             "DejaVuCLI",
@@ -129,5 +130,6 @@ let package = Package(
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ] + nio),
+        tests("DejaVuBench", ["DejaVuCore", "DejaVuPlot", .product(name: "NIOHTTP1", package: "swift-nio")] + nio),
     ]
 )
