@@ -27,6 +27,14 @@ package struct Rectangle: Hashable, Sendable {
     package var middleX: Double { x + width / 2 }
     package var middleY: Double { y + height / 2 }
 
+    func contains(_ point: Point, margin: Double) -> Bool {
+        point.x >= x - margin && point.x <= right + margin && point.y >= y - margin && point.y <= bottom + margin
+    }
+
+    func overlaps(_ other: Rectangle) -> Bool {
+        x < other.right && other.x < right && y < other.bottom && other.y < bottom
+    }
+
     /// The rectangle without a margin on each side; never smaller than one unit.
     package func inset(left: Double = 0, top: Double = 0, right: Double = 0, bottom: Double = 0) -> Rectangle {
         Rectangle(

@@ -60,7 +60,8 @@ package struct LineChart: Panel {
             for index in series.indices { draw(series: index, in: plot, on: &canvas) }
         }
         plot.draw(
-            references, around: series.indices.flatMap { runs(of: series[$0], in: plot).joined() }, on: &canvas)
+            references, around: series.indices.flatMap { runs(of: series[$0], in: plot).flatMap(Thinning.filled) },
+            on: &canvas)
         if naming == .direct { drawNames(in: plot, width: margin - 10, on: &canvas) }
     }
 

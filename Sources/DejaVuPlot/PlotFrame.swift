@@ -86,54 +86,74 @@ struct PlotFrame {
     }
 
     /// - Parameters:
-    ///   - data: where the data is; labels take the side with less of it.
+    ///   - data: where the data is; labels take places with less of it.
     ///   - labelsAbove: write at vertical lines above the area, not into it.
     func draw(
         _ references: [Reference], around data: [Point] = [], labelsAbove: Bool = false, on canvas: inout Canvas
     ) {
+        var taken: [Rectangle] = []
         for reference in references {
             switch reference.direction {
             case .horizontal:
                 guard y.contains(reference.value), let place = y.place(reference.value) else { continue }
-                drawHorizontal(reference, at: place, around: data, on: &canvas)
+                canvas.line(
+                    from: Point(x: area.x, y: place), to: Point(x: area.right, y: place), class: "dj-ref",
+                    width: 1.25, dash: "5 4")
+                let label = label(reference, places: [(area.right, place - 17), (area.x, place - 17)], data, taken)
+                draw(label, on: &canvas, taking: &taken)
             case .vertical:
                 guard x.contains(reference.value), let place = x.place(reference.value) else { continue }
-                drawVertical(reference, at: place, labelsAbove: labelsAbove, on: &canvas)
+                let top = area.y - (labelsAbove ? 6 : 0)
+                canvas.line(
+                    from: Point(x: place, y: top), to: Point(x: place, y: area.bottom), class: "dj-ref", width: 1.25,
+                    dash: "5 4")
+                let places =
+                    labelsAbove
+                    ? [(place - TextMetrics.width(reference.label, size: PlotFrame.tickSize) / 2, top - 17)]
+                    : (0..<4).flatMap { row in
+                        [1.0, -1].map { side in (place + side * 6, area.y + Double(row) * 15) }
+                    }
+                let label = label(reference, places: places, data, taken, leftOf: labelsAbove ? nil : place)
+                draw(label, on: &canvas, taking: &taken)
             }
         }
     }
 
-    private func drawHorizontal(_ reference: Reference, at place: Double, around data: [Point], on canvas: inout Canvas)
-    {
-        canvas.line(
-            from: Point(x: area.x, y: place), to: Point(x: area.right, y: place), class: "dj-ref", width: 1.25,
-            dash: "5 4")
-        let width = TextMetrics.width(reference.label, size: PlotFrame.tickSize) + 8
-        let near = data.filter { $0.y > place - 18 && $0.y < place + 4 }
-        let onLeft = near.count { $0.x < area.x + width }
-        let onRight = near.count { $0.x > area.right - width }
-        let isLeft = onLeft < onRight
-        canvas.text(
-            reference.label, at: Point(x: isLeft ? area.x + 4 : area.right - 4, y: place - 5), class: "dj-soft",
-            size: PlotFrame.tickSize, anchor: isLeft ? .start : .end, halo: true)
+    private struct Label {
+        let text: String
+        let frame: Rectangle
     }
 
-    private func drawVertical(_ reference: Reference, at place: Double, labelsAbove: Bool, on canvas: inout Canvas) {
-        let top = area.y - (labelsAbove ? 6 : 0)
-        canvas.line(
-            from: Point(x: place, y: top), to: Point(x: place, y: area.bottom), class: "dj-ref", width: 1.25,
-            dash: "5 4")
-        let half = TextMetrics.width(reference.label, size: PlotFrame.tickSize) / 2
-        if labelsAbove {
-            let middle = min(max(place, area.x + half), area.right - half)
-            canvas.text(
-                reference.label, at: Point(x: middle, y: top - 4), class: "dj-soft", size: PlotFrame.tickSize,
-                anchor: .middle)
-        } else {
-            let fits = place + 6 + 2 * half < area.right
-            canvas.text(
-                reference.label, at: Point(x: place + (fits ? 6 : -6), y: area.y + 11), class: "dj-soft",
-                size: PlotFrame.tickSize, anchor: fits ? .start : .end, halo: true)
+    /// The first of the places where the label covers neither another one nor, as far as possible, the data.
+    ///
+    /// - Parameters:
+    ///   - places: (x, top) of the label's near edge; it is shifted into the area.
+    ///   - line: a vertical line; places left of it are where the label ends.
+    private func label(
+        _ reference: Reference, places: [(x: Double, top: Double)], _ data: [Point], _ taken: [Rectangle],
+        leftOf line: Double? = nil
+    ) -> Label {
+        let width = TextMetrics.width(reference.label, size: PlotFrame.tickSize)
+        var best = Rectangle(x: area.x, y: area.y, width: width, height: 15)
+        var bestCost = Double.infinity
+        for (index, place) in places.enumerated() {
+            let endsHere = line.map { place.x < $0 } ?? false
+            let wanted = endsHere ? place.x - width : place.x
+            let x = min(max(wanted, area.x + 4), max(area.x + 4, area.right - width - 4))
+            let frame = Rectangle(x: x, y: place.top, width: width, height: 15)
+            let hidden = data.count { frame.contains($0, margin: 3) }
+            let covers = taken.contains { frame.overlaps($0) }
+            let crossesLine = line.map { frame.x < $0 && frame.right > $0 } ?? false
+            let cost = (covers ? 1e6 : 0) + (crossesLine ? 1e5 : 0) + Double(hidden) * 10 + Double(index)
+            if cost < bestCost { (best, bestCost) = (frame, cost) }
         }
+        return Label(text: reference.label, frame: best)
+    }
+
+    private func draw(_ label: Label, on canvas: inout Canvas, taking taken: inout [Rectangle]) {
+        canvas.text(
+            label.text, at: Point(x: label.frame.middleX, y: label.frame.y + 12), class: "dj-soft",
+            size: PlotFrame.tickSize, anchor: .middle, halo: true)
+        taken.append(label.frame)
     }
 }

@@ -1,4 +1,4 @@
-/// Takes out of a path what no eye can see, so that a picture of a million samples stays small.
+/// How many points a path has: fewer where no eye can see them, so that a picture of a million samples stays small.
 enum Thinning {
     /// A path whose points are at most as many as four for each half unit of its width (first, least, greatest, last),
     /// covering the same pixels. Works on runs of points that stay within half a unit of x.
@@ -28,6 +28,23 @@ enum Thinning {
             column.append(point)
         }
         flush()
+        return result
+    }
+
+    /// The path with points between its own where those are far apart, for asking what a line covers.
+    static func filled(_ points: [Point]) -> [Point] {
+        guard var last = points.first else { return [] }
+        var result = [last]
+        for point in points.dropFirst() {
+            let distance = max(abs(point.x - last.x), abs(point.y - last.y))
+            let steps = min(max(1, Int((distance / 6).rounded(.up))), 500)
+            for step in 1...steps {
+                let share = Double(step) / Double(steps)
+                result.append(
+                    Point(x: last.x + (point.x - last.x) * share, y: last.y + (point.y - last.y) * share))
+            }
+            last = point
+        }
         return result
     }
 }

@@ -103,7 +103,7 @@ enum Ticks {
         let first = NumberText.decimalExponent(domain.lowerBound)
         let last = NumberText.decimalExponent(domain.upperBound)
         let decadeCount = max(1, last - first)
-        let labelled: Set<Int> = count >= decadeCount * 3 ? [1, 2, 5] : [1]
+        let labelled: Set<Int> = count * 3 >= decadeCount * 5 ? [1, 2, 5] : [1]
         let stride = max(1, (decadeCount + count - 1) / max(count, 1))
         var ticks: [Tick] = []
         for exponent in first...last {
