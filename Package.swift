@@ -118,8 +118,16 @@ let package = Package(
         tests("DejaVuLib", ["DejaVuCore"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
+        // Real worker and controller processes, for tests to kill.
+        .executableTarget(
+            name: "DejaVuTestWorker",
+            dependencies: ["DejaVuCore", "DejaVuControl", "DejaVuEngine", "DejaVuRuntime", logging],
+            path: "Tests/Support/DejaVuTestWorker", swiftSettings: strict),
         tests(
-            "DejaVuRuntime", ["DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", logging] + nio),
+            "DejaVuRuntime",
+            [
+                "DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuEngine", "DejaVuLib", "DejaVuTestWorker", logging,
+            ] + nio),
         tests("DejaVuSimulation", ["DejaVuCore", "DejaVuKV", "DejaVuControl"]),
         tests("DejaVuMetrics", [.product(name: "CoreMetrics", package: "swift-metrics")]),
         tests(

@@ -78,6 +78,8 @@ int clinux_pidfd_reap(int pidfd, int *signalled, int *status) {
     return 0;
 }
 
+int clinux_pipe(int ends[2]) { return result(pipe2(ends, O_CLOEXEC)); }
+
 int clinux_pin_thread(int cpu) {
     if (cpu < 0 || cpu >= CPU_SETSIZE) return -EINVAL;
     cpu_set_t set;

@@ -17,6 +17,9 @@ int clinux_pidfd_signal(int pidfd, int signal);
 /// that signal or its exit code.
 int clinux_pidfd_reap(int pidfd, int *signalled, int *status);
 
+/// A pipe whose ends children do not inherit: `ends[0]` reads what `ends[1]` writes.
+int clinux_pipe(int ends[2]);
+
 /// Binds the calling thread to one CPU.
 int clinux_pin_thread(int cpu);
 

@@ -131,6 +131,8 @@ package struct WorkerMachine: Sendable {
         guard term.map({ $0 < newTerm }) ?? true else { return }
         term = newTerm
         cleanSlate()
+        // Each controller counts its tickets from the beginning; those of an older term are fenced with its messages.
+        tickets = TicketBook()
         id = nil
     }
 

@@ -1,0 +1,244 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuLib
+import Glibc
+import Logging
+import NIOCore
+
+/// Executes what a `ControllerMachine` decides. Confined to one event loop, on which all of its links live: a message
+/// is read, decided on and answered without a change of thread.
+final class ControllerCore {
+    private struct Worker {
+        let link: Link
+        let incarnation: Incarnation
+        let processID: Int32?
+        var hasUnsent = false
+    }
+
+    private let logger: Logger
+    private let eventLoop: any EventLoop
+    private let observer: (any ControllerObserver)?
+    private let recorder: StepRecorder?
+    private var machine: ControllerMachine
+    private var book: RequestBook
+    private var events: [ControllerEvent] = []
+    private var isHandling = false
+    private var timers: [TimerID: Scheduled<Void>] = [:]
+    private var workers: [WorkerID: Worker] = [:]
+    /// Links whose hello has not come yet.
+    private var strangers: [ObjectIdentifier: Link] = [:]
+    private var workerCount: UInt64 = 0
+    private var unsent: [WorkerID] = []
+    private var stopWaiters: [() -> Void] = []
+    private var hasStopped = false
+    private var hasEnded = false
+    /// The local children, once they are there.
+    var supervisor: LocalSupervisor?
+
+    init(
+        machine: ControllerMachine, eventLoop: any EventLoop, observer: (any ControllerObserver)?,
+        recorder: StepRecorder?, logger: Logger
+    ) {
+        self.machine = machine
+        self.eventLoop = eventLoop
+        self.observer = observer
+        self.recorder = recorder
+        self.logger = logger
+        book = RequestBook(observer: observer)
+    }
+
+    var bound: NIOLoopBound<ControllerCore> { NIOLoopBound(self, eventLoop: eventLoop) }
+
+    // MARK: Requests
+
+    func submit(_ request: Request, deliver: @escaping RequestBook.Deliver) {
+        guard !hasEnded else {
+            let error = DejaVuError(.unavailable, "the server has stopped")
+            return deliver(.refused(Refusal(error: error, retryAfter: nil)))
+        }
+        book.submit(request, at: MonotonicClock.now, deliver: deliver)
+        perform(.submit(request))
+    }
+
+    func status() -> ClusterStatus { machine.status(at: MonotonicClock.now) }
+
+    /// - Parameter body: called when every request has ended, at once if the controller has stopped.
+    func whenStopped(_ body: @escaping () -> Void) {
+        if hasStopped { body() } else { stopWaiters.append(body) }
+    }
+
+    // MARK: Events
+
+    /// Takes an event and sends what follows from it.
+    func perform(_ event: ControllerEvent) {
+        handle(event)
+        flush()
+    }
+
+    /// Takes an event; `flush` sends what follows from it. Events that its actions cause come after them.
+    private func handle(_ event: ControllerEvent) {
+        guard !hasEnded else { return }
+        events.append(event)
+        guard !isHandling else { return }
+        isHandling = true
+        var index = 0
+        while index < events.count {
+            let now = MonotonicClock.now
+            let event = events[index]
+            let actions = machine.handle(event, at: now)
+            index += 1
+            recorder?.record(RecordedStep(at: now, event: event, actions: actions))
+            for action in actions { execute(action, at: now) }
+            observer?.handled(in: MonotonicClock.now - now)
+        }
+        events.removeAll(keepingCapacity: true)
+        isHandling = false
+    }
+
+    private func flush() {
+        for id in unsent {
+            workers[id]?.hasUnsent = false
+            workers[id]?.link.flush()
+        }
+        unsent.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Actions
+
+    private func execute(_ action: ControllerAction, at now: Instant) {
+        switch action {
+        case .send(let id, let message): send(message, to: id)
+        case .setTimer(let timer, let instant): setTimer(timer, at: instant)
+        case .dismiss(let id, let reason): dismiss(id, reason: reason)
+        case .admitted(let id): book.admitted(id, at: now)
+        case .emit(let id, let choice, let token): book.emitted(id, choice: choice, token, at: now)
+        case .finished(let id, let choice, let reason): book.finished(id, choice: choice, reason, at: now)
+        case .refused(let id, let refusal): book.refused(id, refusal)
+        case .stopped:
+            hasStopped = true
+            supervisor?.startNoMore()
+            for waiter in stopWaiters { waiter() }
+            stopWaiters.removeAll()
+        }
+    }
+
+    private func send(_ message: ControllerMessage, to id: WorkerID) {
+        guard let worker = workers[id] else { return }
+        worker.link.write(Envelope.control(machine.term, message).message)
+        if !worker.hasUnsent {
+            workers[id]?.hasUnsent = true
+            unsent.append(id)
+        }
+    }
+
+    private func setTimer(_ timer: TimerID, at instant: Instant) {
+        let bound = self.bound
+        timers[timer]?.cancel()
+        timers[timer] = eventLoop.scheduleTask(deadline: NIODeadline(instant)) {
+            bound.value.timers[timer] = nil
+            bound.value.perform(.timer(timer))
+        }
+    }
+
+    private func dismiss(_ id: WorkerID, reason: String) {
+        guard let worker = workers.removeValue(forKey: id) else { return }
+        logger.warning(
+            "worker dismissed",
+            metadata: ["worker": "\(id)", "name": "\(worker.link.peer.name)", "reason": "\(reason)"])
+        observer?.workerLost(id, reason: reason)
+        worker.link.flush()
+        worker.link.close(reason)
+        if let process = worker.processID { supervisor?.kill(process) }
+    }
+
+    // MARK: Links
+
+    func opened(_ link: Link, isLocal: Bool) -> Link.Receiver {
+        let bound = self.bound
+        guard !hasEnded else {
+            link.close("the controller is ending")
+            return { _ in }
+        }
+        strangers[ObjectIdentifier(link)] = link
+        let mind = NIOLoopBoundBox<WorkerID?>(nil, eventLoop: eventLoop)
+        return { event in bound.value.received(event, from: link, isLocal: isLocal, id: mind) }
+    }
+
+    private func received(_ event: LinkEvent, from link: Link, isLocal: Bool, id: NIOLoopBoundBox<WorkerID?>) {
+        switch event {
+        case .message(let message):
+            do throws(DejaVuError) {
+                try received(Envelope(message), from: link, isLocal: isLocal, id: id)
+            } catch {
+                logger.error(
+                    "a worker's message makes no sense", metadata: ["name": "\(link.peer.name)", "error": "\(error)"])
+                link.close(error.message)
+            }
+        case .batchEnd: flush()
+        case .writable: break
+        case .closed(let end):
+            strangers[ObjectIdentifier(link)] = nil
+            if let id = id.value { lost(id, reason: end.description) }
+        }
+    }
+
+    private func received(
+        _ envelope: Envelope, from link: Link, isLocal: Bool, id: NIOLoopBoundBox<WorkerID?>
+    ) throws(DejaVuError) {
+        switch (envelope, id.value) {
+        case (.hello(let hello), nil):
+            guard hello.incarnation == link.peer.incarnation else {
+                throw DejaVuError(.network, "the hello of \(link.peer) names another incarnation")
+            }
+            id.value = joined(hello, over: link, isLocal: isLocal)
+        case (.report(let term, let message), .some(let id)):
+            guard let worker = workers[id] else { return }
+            if case .passed(let timing) = message { observer?.passRan(timing, by: id) }
+            handle(.message(id, worker.incarnation, term, message))
+        default: throw DejaVuError(.network, "\(link.peer) sends what it may not, or in the wrong order")
+        }
+    }
+
+    private func joined(_ hello: WorkerHello, over link: Link, isLocal: Bool) -> WorkerID {
+        strangers[ObjectIdentifier(link)] = nil
+        workerCount += 1
+        let id = WorkerID(workerCount)
+        workers[id] = Worker(
+            link: link, incarnation: hello.incarnation, processID: isLocal ? hello.processID : nil)
+        logger.info(
+            "worker joined",
+            metadata: ["worker": "\(id)", "name": "\(link.peer.name)", "address": "\(hello.peerAddress)"])
+        observer?.workerJoined(id)
+        handle(.workerJoined(id, hello))
+        return id
+    }
+
+    private func lost(_ id: WorkerID, reason: String) {
+        guard let worker = workers[id] else { return }
+        logger.warning(
+            "worker lost", metadata: ["worker": "\(id)", "name": "\(worker.link.peer.name)", "reason": "\(reason)"])
+        perform(.workerLost(id, reason: reason))
+        // The machine dismisses whom it loses; of a worker that it has refused it knows nothing.
+        workers[id] = nil
+    }
+
+    /// A local child has ended.
+    func childEnded(_ process: Int32, _ end: ChildEnd) {
+        guard let id = workers.first(where: { $0.value.processID == process })?.key else { return }
+        lost(id, reason: end.description)
+    }
+
+    /// Closes everything. No event is taken after this.
+    func end() {
+        guard !hasEnded else { return }
+        flush()
+        hasEnded = true
+        for timer in timers.values { timer.cancel() }
+        let links = Array(strangers.values) + workers.values.map(\.link)
+        strangers.removeAll()
+        workers.removeAll()
+        supervisor = nil
+        for link in links { link.close("the controller is ending") }
+        recorder?.finish()
+    }
+}

@@ -1,0 +1,53 @@
+package import DejaVuControl
+package import DejaVuCore
+package import DejaVuLib
+
+/// How a controller process is to run.
+package struct ControllerOptions: Sendable {
+    package var configuration: ControllerConfiguration
+    package var stateDirectory: String
+    /// The cluster's key; nil makes one that only local workers learn.
+    package var key: ClusterKey?
+    /// Where workers of other machines join; nil for none.
+    package var clusterListen: LinkAddress?
+    /// Let links to other machines go unencrypted.
+    package var allowsInsecure = false
+    package var localWorkers: LocalWorkers
+    /// Write every event and action to this file, prompts included.
+    package var recordPath: String?
+    package var linkLimits = LinkLimits()
+
+    package init(configuration: ControllerConfiguration, stateDirectory: String, localWorkers: LocalWorkers) {
+        self.configuration = configuration
+        self.stateDirectory = stateDirectory
+        self.localWorkers = localWorkers
+    }
+
+    /// - Throws: `.invalidArgument` with what is wrong.
+    package func validate() throws(DejaVuError) {
+        try configuration.validate()
+        try localWorkers.validate()
+        guard let clusterListen else { return }
+        guard case .tcp(let host, _) = clusterListen else {
+            throw DejaVuError(
+                .invalidArgument, "workers join at HOST:PORT, not at \(clusterListen)", subject: "cluster-listen")
+        }
+        guard host != "0.0.0.0", host != "::" else {
+            throw DejaVuError(
+                .invalidArgument,
+                "workers must reach each other, so \(clusterListen) will not do: name this machine's address",
+                subject: "cluster-listen")
+        }
+        guard key != nil else {
+            throw DejaVuError(
+                .invalidArgument, "workers that join at \(clusterListen) must prove a key: give --cluster-key-file",
+                subject: "cluster-key-file")
+        }
+        guard clusterListen.isLocal || allowsInsecure else {
+            throw DejaVuError(
+                .invalidArgument,
+                "links to \(clusterListen) would not be encrypted; say that this is meant with --cluster-insecure",
+                subject: "cluster-insecure")
+        }
+    }
+}

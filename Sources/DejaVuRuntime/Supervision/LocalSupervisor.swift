@@ -1,0 +1,183 @@
+import CLinux
+import DejaVuCore
+import DejaVuLib
+import Glibc
+import Logging
+import Synchronization
+
+/// Starts the local workers, starts them again when they end, and leaves none behind.
+final class LocalSupervisor: Sendable {
+    private enum Slot {
+        case empty
+        case running(ChildProcess, since: Instant)
+    }
+    private struct State {
+        var slots: [Slot]
+        var delays: [TimeSpan]
+        var stopping = false
+        var waiters: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let workers: LocalWorkers
+    private let key: ClusterKey
+    private let controller: LinkAddress
+    private let peerListening: PeerListening
+    private let allowsInsecure: Bool
+    private let logger: Logger
+    private let schedule: @Sendable (TimeSpan, @escaping @Sendable () -> Void) -> Void
+    private let lost: @Sendable (Int32, ChildEnd) -> Void
+    private let state: Mutex<State>
+
+    /// - Parameters:
+    ///   - schedule: runs something later, unless the controller has ended by then.
+    ///   - lost: told of each child that has ended, with its process id.
+    init(
+        workers: LocalWorkers, key: ClusterKey, controller: LinkAddress, peerListening: PeerListening,
+        allowsInsecure: Bool, logger: Logger,
+        schedule: @escaping @Sendable (TimeSpan, @escaping @Sendable () -> Void) -> Void,
+        lost: @escaping @Sendable (Int32, ChildEnd) -> Void
+    ) {
+        self.workers = workers
+        self.key = key
+        self.controller = controller
+        self.peerListening = peerListening
+        self.allowsInsecure = allowsInsecure
+        self.logger = logger
+        self.schedule = schedule
+        self.lost = lost
+        state = Mutex(
+            State(
+                slots: Array(repeating: .empty, count: workers.count),
+                delays: Array(repeating: workers.restartDelayMin, count: workers.count)))
+    }
+
+    /// Process ids of the children that live.
+    var processIDs: [Int32] {
+        state.withLock { $0.slots.compactMap { if case .running(let child, _) = $0 { child.id } else { nil } } }
+    }
+
+    /// - Throws: `.unavailable` if a worker cannot be started at all; those that were are stopped by `stop`.
+    func start() throws(DejaVuError) {
+        for slot in 0..<workers.count { try spawn(slot) }
+    }
+
+    private func spawn(_ slot: Int) throws(DejaVuError) {
+        let brief = LocalWorkerBrief(
+            key: key.bytes, controller: controller, name: "local-\(slot)", peerListening: peerListening,
+            orphanGrace: workers.orphanGrace, cpu: workers.pinsThreads ? cpu(of: slot) : nil,
+            allowsInsecure: allowsInsecure)
+        let pipe = try brief.pipe()
+        defer { close(pipe) }
+        // The lock is held while the child is made, so that none can slip through a stop; its reaper waits for it, too.
+        let failure = state.withLock { state -> DejaVuError? in
+            guard !state.stopping else { return nil }
+            do throws(DejaVuError) {
+                let child = try ChildProcess.spawn(
+                    workers.executable, arguments: workers.arguments, environment: Self.environment, inherited: pipe
+                ) { child, end in self.ended(child, end, slot: slot) }
+                state.slots[slot] = .running(child, since: MonotonicClock.now)
+                logger.info("worker started", metadata: ["worker": "local-\(slot)", "pid": "\(child.id)"])
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private func ended(_ child: ChildProcess, _ end: ChildEnd, slot: Int) {
+        let (delay, waiters) = state.withLock { state -> (TimeSpan?, [CheckedContinuation<Void, Never>]) in
+            var delay = state.delays[slot]
+            if case .running(_, let since) = state.slots[slot], MonotonicClock.now - since >= workers.goodLife {
+                delay = workers.restartDelayMin
+            }
+            state.slots[slot] = .empty
+            if state.stopping {
+                defer { state.waiters = [] }
+                return (nil, state.waiters)
+            }
+            state.delays[slot] = min(delay * 2, workers.restartDelayMax)
+            return (delay, [])
+        }
+        if case .directory(let path) = peerListening { Self.removeSockets(of: child.id, in: path) }
+        lost(child.id, end)
+        for waiter in waiters { waiter.resume() }
+        guard let delay else { return }
+        logger.warning(
+            "worker ended and will be started again",
+            metadata: ["worker": "local-\(slot)", "pid": "\(child.id)", "how": "\(end)", "delay": "\(delay)"])
+        restart(slot, after: delay)
+    }
+
+    private func restart(_ slot: Int, after delay: TimeSpan) {
+        schedule(delay) {
+            do throws(DejaVuError) { try self.spawn(slot) } catch {
+                self.logger.error(
+                    "worker not started", metadata: ["worker": "local-\(slot)", "error": "\(error)"])
+                self.restart(slot, after: self.workers.restartDelayMax)
+            }
+        }
+    }
+
+    /// - Returns: whether there is such a child.
+    @discardableResult
+    func kill(_ process: Int32) -> Bool {
+        let child = state.withLock { state in
+            state.slots.compactMap { if case .running(let child, _) = $0, child.id == process { child } else { nil } }
+                .first
+        }
+        child?.signal(SIGKILL)
+        return child != nil
+    }
+
+    /// From here on, who ends is not started again.
+    func startNoMore() { state.withLock { $0.stopping = true } }
+
+    /// Waits for the children that were told to end, kills those that do not, and starts none again.
+    func stop() async {
+        startNoMore()
+        let killer = Task {
+            try await Task.sleep(for: .nanoseconds(workers.shutdownTime.nanoseconds))
+            for process in processIDs {
+                logger.warning("worker did not end in time and is killed", metadata: ["pid": "\(process)"])
+                kill(process)
+            }
+        }
+        while true {
+            await withCheckedContinuation { continuation in
+                let done = state.withLock { state in
+                    let empty = state.slots.allSatisfy { if case .empty = $0 { true } else { false } }
+                    if !empty { state.waiters.append(continuation) }
+                    return empty
+                }
+                if done { continuation.resume() }
+            }
+            if processIDs.isEmpty { break }
+        }
+        killer.cancel()
+    }
+
+    private func cpu(of slot: Int) -> Int? {
+        var cpu: Int32 = -1
+        for _ in 0...slot {
+            cpu = clinux_allowed_cpu(cpu + 1)
+            if cpu < 0 { return nil }
+        }
+        return Int(cpu)
+    }
+
+    private static var environment: [String] {
+        var variables: [String] = []
+        var at = environ
+        while let variable = at.pointee {
+            variables.append(String(cString: variable))
+            at += 1
+        }
+        return variables
+    }
+
+    /// What a killed worker leaves in the file system.
+    static func removeSockets(of process: Int32, in directory: String) {
+        StateDirectory.remove(in: directory) { $0.hasPrefix("peer-\(process)-") && $0.hasSuffix(".sock") }
+    }
+}

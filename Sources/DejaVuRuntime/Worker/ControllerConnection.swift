@@ -1,0 +1,163 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuEngine
+import DejaVuLib
+import Glibc
+import Logging
+import NIOCore
+
+/// A worker's link to its controller: made, made again when it breaks, and the heart that beats over it. Confined to
+/// the worker's event loop.
+final class ControllerConnection {
+    private unowned let core: WorkerCore
+    private let firstDeadline: Instant
+    private var link: Link?
+    private var heartbeat: RepeatedTask?
+    private var retryDelay: TimeSpan = retryDelayMin
+    private var openedAt = Instant.zero
+    private var hasJoined = false
+    private var hasEnded = false
+
+    private static let retryDelayMin = TimeSpan.milliseconds(100)
+    private static let retryDelayMax = TimeSpan.seconds(2)
+    /// A link that lived so long was a good one: the next attempt comes at once.
+    private static let goodLife = TimeSpan.seconds(10)
+
+    init(core: WorkerCore) {
+        self.core = core
+        firstDeadline = MonotonicClock.now + core.options.orphanGrace
+    }
+
+    private var bound: NIOLoopBound<WorkerCore> { core.bound }
+
+    func connect() {
+        let bound = self.bound
+        let endpoint = LinkEndpoint(
+            key: core.options.key, limits: core.options.linkLimits,
+            judge: { peer in
+                peer.role == .controller && peer.term != nil
+                    ? nil : DejaVuError(.refused, "\(peer) is no controller, but a worker wants to join one")
+            },
+            identity: { bound.value.identity })
+        endpoint.connect(to: core.options.controller, on: core.eventLoop) { link in
+            bound.value.controller?.opened(link)
+            return { event in bound.value.controller?.received(event, from: link) }
+        }.whenFailure { error in
+            let error = error as? DejaVuError ?? DejaVuError(.network, "\(error)")
+            bound.value.controller?.failed(error)
+        }
+    }
+
+    private func failed(_ error: DejaVuError) {
+        guard !hasEnded else { return }
+        // Who holds another key, model or term will still do so in a second.
+        if error.code == .refused || error.code == .mismatch {
+            core.end(WorkerExit(code: 1, reason: error.message), farewell: error.message)
+            return
+        }
+        if !hasJoined, MonotonicClock.now >= firstDeadline {
+            core.end(WorkerExit(code: 1, reason: error.message), farewell: error.message)
+            return
+        }
+        core.logger.debug("no link to the controller", metadata: ["error": "\(error)"])
+        retry()
+    }
+
+    private func retry() {
+        let bound = self.bound
+        core.eventLoop.scheduleTask(in: .nanoseconds(retryDelay.nanoseconds)) {
+            if !bound.value.hasEnded { bound.value.controller?.connect() }
+        }
+        retryDelay = min(retryDelay * 2, Self.retryDelayMax)
+    }
+
+    private func opened(_ link: Link) {
+        guard !hasEnded, self.link == nil, let term = link.peer.term, let peers = core.peers else {
+            link.close("this worker has no use for the link")
+            return
+        }
+        self.link = link
+        openedAt = MonotonicClock.now
+        let bound = self.bound
+        peers.listen(at: link.localHost).whenComplete { result in
+            switch result {
+            case .success(let address): bound.value.controller?.join(over: link, term: term, peerAddress: address)
+            case .failure(let error):
+                let reason = (error as? DejaVuError)?.message ?? "\(error)"
+                bound.value.end(WorkerExit(code: 1, reason: reason), farewell: reason)
+            }
+        }
+    }
+
+    private func join(over link: Link, term: Term, peerAddress: LinkAddress) {
+        guard !hasEnded, self.link === link else { return }
+        hasJoined = true
+        let model = core.model
+        link.write(
+            Envelope.hello(
+                WorkerHello(
+                    incarnation: core.incarnation, term: core.term, model: model.model,
+                    peerAddress: peerAddress.description, layerCount: model.layerCount,
+                    kvBytesPerPositionAndLayer: model.kvBytesPerPositionAndLayer, kvBytesMax: model.kvBytesMax,
+                    numericClass: model.numericClass, processID: getpid(), name: core.options.name)
+            ).message)
+        core.logger.info(
+            "joined the controller", metadata: ["controller": "\(core.options.controller)", "term": "\(term)"])
+        core.handle(.controllerConnected(term))
+        core.flush()
+        let bound = self.bound
+        heartbeat = core.eventLoop.scheduleRepeatedTask(
+            initialDelay: .zero, delay: .nanoseconds(core.options.heartbeatInterval.nanoseconds)
+        ) { _ in bound.value.controller?.beat() }
+    }
+
+    private func beat() {
+        let compute = core.compute
+        write(.heartbeat(WorkerHeartbeat(progress: compute.progress.value, busy: compute.isBusy)))
+        flush()
+    }
+
+    private func received(_ event: LinkEvent, from link: Link) {
+        guard self.link === link else { return }
+        switch event {
+        case .message(let message):
+            do throws(DejaVuError) {
+                guard case .control(let term, let order) = try Envelope(message) else {
+                    throw DejaVuError(.network, "a controller does not send messages of kind \(message.kind)")
+                }
+                core.handle(.message(term, order))
+            } catch {
+                core.logger.error("the controller's message makes no sense", metadata: ["error": "\(error)"])
+                link.close(error.message)
+            }
+        case .batchEnd: core.flush()
+        case .writable: break
+        case .closed(let end): lost(end)
+        }
+    }
+
+    private func lost(_ end: LinkEnd) {
+        link = nil
+        heartbeat?.cancel()
+        heartbeat = nil
+        guard !hasEnded else { return }
+        core.logger.warning("the link to the controller is gone", metadata: ["reason": "\(end)"])
+        if MonotonicClock.now - openedAt >= Self.goodLife { retryDelay = Self.retryDelayMin }
+        core.handle(.controllerLost(reason: end.description))
+        retry()
+    }
+
+    func write(_ message: WorkerMessage) {
+        guard let link, let term = core.term else { return }
+        link.write(Envelope.report(term, message).message)
+    }
+
+    func flush() { link?.flush() }
+    func close(_ reason: String) { link?.close(reason) }
+
+    func end(_ reason: String) {
+        hasEnded = true
+        heartbeat?.cancel()
+        link?.close(reason)
+    }
+}

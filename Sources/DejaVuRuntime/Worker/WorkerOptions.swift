@@ -1,0 +1,91 @@
+package import DejaVuControl
+package import DejaVuCore
+package import DejaVuEngine
+package import DejaVuLib
+
+/// Makes the engine of a stage, on the compute thread. Raises the counter with every layer that it loads and computes.
+package typealias EngineFactory =
+    @Sendable (StageAssignment, ProgressCounter) throws(DejaVuError) -> any StageEngine
+
+/// What a worker tells its controller of the model that it has at hand.
+package struct WorkerModel: Hashable, Sendable {
+    package var model: ModelID
+    package var layerCount: Int
+    package var kvBytesPerPositionAndLayer: Int
+    /// What the device may hold in KV.
+    package var kvBytesMax: Int
+    package var numericClass: NumericClass
+
+    package init(
+        model: ModelID, layerCount: Int, kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, numericClass: NumericClass
+    ) {
+        self.model = model
+        self.layerCount = layerCount
+        self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
+        self.kvBytesMax = kvBytesMax
+        self.numericClass = numericClass
+    }
+
+    /// An emulated device of that much memory, as accounted for.
+    package init(_ profile: EmulationProfile, kvBytesMax: Int) {
+        self.init(
+            model: profile.model, layerCount: profile.layerCount,
+            kvBytesPerPositionAndLayer: profile.kvBytesPerPositionAndLayer, kvBytesMax: kvBytesMax,
+            numericClass: profile.numericClass)
+    }
+}
+
+/// Where a worker waits for the stage before it.
+package enum PeerListening: Hashable, Sendable {
+    /// A unix socket in this directory, named after the process.
+    case directory(String)
+    /// Any free port of this host; nil takes the address that the link to the controller uses.
+    case host(String?)
+}
+
+/// How a worker process is to behave.
+package struct WorkerOptions: Sendable {
+    package var controller: LinkAddress
+    package var key: ClusterKey
+    /// For people.
+    package var name: String
+    package var peerListening: PeerListening
+    /// Let links to other machines go unencrypted.
+    package var allowsInsecure = false
+    /// How long the worker lives without a controller, and how long it tries to reach the first one.
+    package var orphanGrace: TimeSpan = .seconds(60)
+    package var heartbeatInterval: TimeSpan = .milliseconds(100)
+    /// The CPU of the compute thread; nil leaves it to the kernel.
+    package var cpu: Int?
+    package var linkLimits = LinkLimits()
+
+    package init(controller: LinkAddress, key: ClusterKey, name: String, peerListening: PeerListening) {
+        self.controller = controller
+        self.key = key
+        self.name = name
+        self.peerListening = peerListening
+    }
+
+    /// - Throws: `.invalidArgument` with what is wrong.
+    package func validate() throws(DejaVuError) {
+        guard controller.isLocal || allowsInsecure else {
+            throw DejaVuError(
+                .invalidArgument,
+                "the link to \(controller) would not be encrypted; say that this is meant with --cluster-insecure",
+                subject: "cluster-insecure")
+        }
+        guard orphanGrace > .zero, heartbeatInterval > .zero else {
+            throw DejaVuError(.invalidArgument, "a worker's times must be positive")
+        }
+    }
+}
+
+/// How a worker's life ended.
+package struct WorkerExit: Hashable, Sendable {
+    package let code: Int32
+    package let reason: String
+    package init(code: Int32, reason: String) {
+        self.code = code
+        self.reason = reason
+    }
+}

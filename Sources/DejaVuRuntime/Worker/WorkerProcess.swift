@@ -1,0 +1,81 @@
+package import DejaVuCore
+import DejaVuLib
+import Glibc
+package import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// One worker: it joins a controller, obeys it, computes, and ends.
+///
+/// Threads: an event loop that carries all links, decides (`WorkerMachine`) and sends a heartbeat every 100 ms; and one
+/// compute thread. The loop neither computes nor loads nor waits, so it is the heartbeat's thread of its own: its beat
+/// says that messages pass, and the progress counter in it that the other thread gets on.
+package final class WorkerProcess: Sendable {
+    private let options: WorkerOptions
+    private let model: WorkerModel
+    private let makeEngine: EngineFactory
+    private let logger: Logger
+    private let core = Mutex<NIOLoopBound<WorkerCore>?>(nil)
+    package let incarnation = Incarnation(UInt64.random(in: .min ... .max))
+
+    /// - Throws: `.invalidArgument` if the options make no sense.
+    package init(
+        options: WorkerOptions, model: WorkerModel, logger: Logger, makeEngine: @escaping EngineFactory
+    ) throws(DejaVuError) {
+        try options.validate()
+        self.options = options
+        self.model = model
+        self.makeEngine = makeEngine
+        var logger = logger
+        logger[metadataKey: "worker"] = "\(options.name)"
+        self.logger = logger
+    }
+
+    /// Works until the controller says that it is enough, `stop` is called, or there is no controller any more. Once.
+    package func run() async -> WorkerExit {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let compute = ComputeThread()
+        let exit: WorkerExit
+        do throws(DejaVuError) {
+            let core = await start(compute, on: loop)
+            try compute.start(cpu: options.cpu, makeEngine: makeEngine) { report in
+                loop.execute { core.value.computeReported(report) }
+            }
+            exit = await withCheckedContinuation { continuation in
+                loop.execute { core.value.begin { continuation.resume(returning: $0) } }
+            }
+            let listener = try? await loop.submit { core.value.peers?.listener }.get()
+            await listener?.close()
+            logger.info("the worker ends", metadata: ["code": "\(exit.code)", "reason": "\(exit.reason)"])
+        } catch {
+            try? await group.shutdownGracefully()
+            return WorkerExit(code: 1, reason: error.message)
+        }
+        compute.stop()
+        // A pass cannot be interrupted. If one takes longer than this, its thread ends with the process.
+        for _ in 0..<200 where !compute.hasEnded { try? await Task.sleep(for: .milliseconds(10)) }
+        if compute.hasEnded { try? await group.shutdownGracefully() }
+        return exit
+    }
+
+    private func start(_ compute: ComputeThread, on loop: any EventLoop) async -> NIOLoopBound<WorkerCore> {
+        let bound = await withCheckedContinuation { continuation in
+            loop.execute {
+                let core = WorkerCore(
+                    options: self.options, model: self.model, incarnation: self.incarnation, compute: compute,
+                    logger: self.logger, eventLoop: loop)
+                continuation.resume(returning: NIOLoopBound(core, eventLoop: loop))
+            }
+        }
+        core.withLock { $0 = bound }
+        return bound
+    }
+
+    /// Leaves the cluster and ends with code 0. May be called on any thread, before `run` without effect.
+    package func stop(_ reason: String) {
+        guard let core = core.withLock({ $0 }) else { return }
+        core.eventLoop.execute { core.value.leave(reason) }
+    }
+}
