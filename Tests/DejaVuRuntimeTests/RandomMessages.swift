@@ -24,7 +24,7 @@ struct RandomMessages {
     mutating func weights() -> [TokenWeight] {
         (0..<number(5)).map { _ in TokenWeight(token: TokenID(number(1000)), weight: float()) }
     }
-    mutating func span() -> TimeSpan { TimeSpan(nanoseconds: Int64(bitPattern: generator.next())) }
+    mutating func span() -> TimeSpan { TimeSpan(nanoseconds: Int64(number(1_000_000_000_000_001))) }
     mutating func layers() -> LayerRange {
         let first = number(1000)
         return LayerRange(first, first + number(1000))

@@ -142,8 +142,8 @@ final class ControllerCore {
 
     private func dismiss(_ id: WorkerID, reason: String) {
         guard let worker = workers.removeValue(forKey: id) else { return }
-        logger.warning(
-            "worker dismissed",
+        logger.log(
+            level: hasStopped ? .info : .warning, "worker dismissed",
             metadata: ["worker": "\(id)", "name": "\(worker.link.peer.name)", "reason": "\(reason)"])
         observer?.workerLost(id, reason: reason)
         worker.link.flush()
@@ -214,12 +214,10 @@ final class ControllerCore {
     }
 
     private func lost(_ id: WorkerID, reason: String) {
-        guard let worker = workers[id] else { return }
-        logger.warning(
-            "worker lost", metadata: ["worker": "\(id)", "name": "\(worker.link.peer.name)", "reason": "\(reason)"])
+        guard workers[id] != nil else { return }
+        // The machine dismisses whom it loses; whom it has forgotten before goes here.
         perform(.workerLost(id, reason: reason))
-        // The machine dismisses whom it loses; of a worker that it has refused it knows nothing.
-        workers[id] = nil
+        if workers[id] != nil { dismiss(id, reason: reason) }
     }
 
     /// A local child has ended.

@@ -79,6 +79,7 @@ package final class ControllerService: Sendable {
         do throws(DejaVuError) {
             listeners = try await listen(options, key: key, term: term, directory: directory, core: core, logger)
         } catch {
+            loop.execute { core.value.end() }
             try? await group.shutdownGracefully()
             throw error
         }

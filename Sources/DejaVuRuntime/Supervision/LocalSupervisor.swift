@@ -86,6 +86,9 @@ final class LocalSupervisor: Sendable {
     }
 
     private func ended(_ child: ChildProcess, _ end: ChildEnd, slot: Int) {
+        // Before the slot is seen to be empty: what waits for that may take away what these need.
+        if case .directory(let path) = peerListening { Self.removeSockets(of: child.id, in: path) }
+        lost(child.id, end)
         let (delay, waiters) = state.withLock { state -> (TimeSpan?, [CheckedContinuation<Void, Never>]) in
             var delay = state.delays[slot]
             if case .running(_, let since) = state.slots[slot], MonotonicClock.now - since >= workers.goodLife {
@@ -99,8 +102,6 @@ final class LocalSupervisor: Sendable {
             state.delays[slot] = min(delay * 2, workers.restartDelayMax)
             return (delay, [])
         }
-        if case .directory(let path) = peerListening { Self.removeSockets(of: child.id, in: path) }
-        lost(child.id, end)
         for waiter in waiters { waiter.resume() }
         guard let delay else { return }
         logger.warning(

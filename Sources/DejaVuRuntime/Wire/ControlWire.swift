@@ -116,8 +116,17 @@ extension PassTiming: WireValue {
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         self.init(
             pass: try reader.read(), pipeline: try reader.read(), epoch: try reader.read(),
-            stageIndex: try reader.readInt(max: 1 << 20), computed: try TimeSpan(from: &reader),
-            idleBefore: try TimeSpan(from: &reader))
+            stageIndex: try reader.readInt(max: 1 << 20), computed: try Self.span(from: &reader),
+            idleBefore: try Self.span(from: &reader))
+    }
+
+    /// What a worker measured: not negative, and small enough to calculate with.
+    private static func span(from reader: inout ByteReader) throws(DejaVuError) -> TimeSpan {
+        let span = try TimeSpan(from: &reader)
+        guard (TimeSpan.zero ... .seconds(1_000_000)).contains(span) else {
+            throw DejaVuError(.network, "malformed message: nobody computes or waits for \(span)")
+        }
+        return span
     }
 }
 

@@ -10,6 +10,7 @@ import Logging
 /// ```
 /// DejaVuTestWorker worker STEP_MILLISECONDS
 /// DejaVuTestWorker controller STATE_DIRECTORY WORKERS
+/// DejaVuTestWorker loop STATE_DIRECTORY STAGES STREAMS
 /// ```
 @main
 enum TestWorker {
@@ -20,6 +21,10 @@ enum TestWorker {
             case "worker" where arguments.count == 3: try await work(stepMilliseconds: Double(arguments[2]) ?? 0)
             case "controller" where arguments.count == 4:
                 try await control(stateDirectory: arguments[2], workerCount: Int(arguments[3]) ?? 1)
+            case "loop" where arguments.count == 5:
+                try await LoopMeasurement.run(
+                    stateDirectory: arguments[2], stageCount: Int(arguments[3]) ?? 1,
+                    streamCount: Int(arguments[4]) ?? 1)
             default: exit(2)
             }
         } catch {
@@ -28,12 +33,12 @@ enum TestWorker {
         }
     }
 
-    private static func say(_ line: String, to descriptor: Int32) {
+    static func say(_ line: String, to descriptor: Int32) {
         let bytes = Array((line + "\n").utf8)
         _ = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
     }
 
-    private static var logger: Logger {
+    static var logger: Logger {
         Logger(label: "test-worker") { _ in SwiftLogNoOpLogHandler() }
     }
 
