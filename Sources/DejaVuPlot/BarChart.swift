@@ -28,8 +28,8 @@ package struct BarChart: Panel {
     /// Whether each bar carries its number.
     package var showsValues: Bool
 
-    /// - Precondition: every series has one value for each category; the axis is linear, since a bar on a logarithmic one
-    ///   has no honest length.
+    /// - Precondition: every series has one value for each category; the axis is linear, since a bar on a logarithmic
+    ///   one has no honest length.
     package init(
         title: String = "", xLabel: String = "", y yAxis: Axis, categories: [String], bars: [Bars],
         references: [Reference] = [], showsValues: Bool = true

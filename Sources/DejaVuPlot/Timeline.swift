@@ -104,8 +104,8 @@ package struct Timeline: Panel {
         }
     }
 
-    /// Intervals in order of start; those of one kind that together are below half a unit become one, so that a long run
-    /// stays a small picture.
+    /// Intervals in order of start; those of one kind that together are below half a unit become one, so that a long
+    /// run stays a small picture.
     private func merged(_ intervals: [Interval], _ map: ScaleMap) -> [Interval] {
         var result: [Interval] = []
         for interval in intervals.sorted(by: { ($0.start, $0.end) < ($1.start, $1.end) }) {

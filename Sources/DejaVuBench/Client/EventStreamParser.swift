@@ -1,6 +1,7 @@
-/// Cuts a `text/event-stream` into the data of its events, as the bytes come (HTML Living Standard, 9.2.6). Fields other
-/// than `data` and comments are skipped; OpenAI's streams have one data line for each event, and each line is given by
-/// itself.
+/// Cuts a `text/event-stream` into the data of its events, as the bytes come (HTML Living Standard, 9.2.6).
+///
+/// Fields other than `data` and comments are skipped. OpenAI's streams have one data line for each event, and each line
+/// is given by itself.
 package struct EventStreamParser {
     /// Longer lines break the stream.
     package static let lineBytesMax = 1 << 20

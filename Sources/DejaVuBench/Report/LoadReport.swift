@@ -2,8 +2,8 @@ import DejaVuCore
 
 /// What a load run measured: the summary that people read and the samples that everything in it comes from.
 ///
-/// Latencies are seconds, and of requests that ended well only; rates are over the time from the start of the run to the
-/// end of its last request.
+/// Latencies are seconds, and of requests that ended well only; rates are over the time from the start of the run to
+/// the end of its last request.
 package struct LoadReport: Hashable, Sendable, Codable {
     /// The failures of one kind.
     package struct Failures: Hashable, Sendable, Codable {

@@ -36,7 +36,8 @@ package struct Objectives: Hashable, Sendable, Codable {
     var isEmpty: Bool { timeToFirstToken == nil && timePerOutputToken == nil && endToEnd == nil }
 }
 
-/// Everything that decides what a load run does. Two runs of one configuration send the same requests in the same order.
+/// Everything that decides what a load run does. Two runs of one configuration send the same requests in the same
+/// order.
 package struct LoadConfiguration: Hashable, Sendable, Codable {
     /// The server's base, with or without `/v1`.
     package var url: String

@@ -1,0 +1,1 @@
+"""What the comparing tools share: statistics, processes, results."""
