@@ -10,19 +10,14 @@ enum {
     TILE_RECORDS = 16,
     CHUNK_TILES = 64,
     /// With fewer records, filling tiles costs more than it saves.
-    RECORDS_MIN = 5,
-    /// Integer results waiting for their float part, so that tiles and vectors work at the same time.
-    IN_FLIGHT = 4,
+    RECORDS_MIN = 32,
 };
 
-// Tile registers: weights; a full and a partial tile of records; two results of each, used in turn.
+// Tile registers: weights, records, and two results used in turn.
 #define TILE_WEIGHTS 0
-#define TILE_FULL 1
-#define TILE_PARTIAL 2
-#define TILE_FULL_EVEN 3
-#define TILE_FULL_ODD 4
-#define TILE_PARTIAL_EVEN 5
-#define TILE_PARTIAL_ODD 6
+#define TILE_RECORD 1
+#define TILE_EVEN 2
+#define TILE_ODD 3
 
 /// The operand of LDTILECFG (Intel SDM volume 1, 18.3).
 typedef struct {
@@ -31,25 +26,21 @@ typedef struct {
     uint8_t rows[16];
 } tile_config;
 
+static const tile_config config = {
+    .palette = 1,
+    .row_bytes = {GROUP_BYTES, BLOCK, GROUP_BYTES, GROUP_BYTES},
+    .rows = {GROUPS, TILE_RECORDS, TILE_RECORDS, TILE_RECORDS},
+};
+
 /// A part of a panel in tile form: centered codes as signed bytes. Q6_K gives two tiles for a block, each with zeros
 /// where the other half's scale holds.
 typedef struct {
     _Alignas(64) uint8_t codes[CHUNK_TILES][BLOCK_CODES];
     float scale[CHUNK_TILES][PANEL];
     float minimum[CHUNK_TILES][PANEL];
-    int32_t dots[IN_FLIGHT][TILE_RECORDS][PANEL];
+    /// Integer results on their way from the matrix unit to vectors, of an even and an odd tile.
+    int32_t dots[2][TILE_RECORDS][PANEL];
 } chunk;
-
-TARGET_AMX static void configure(int64_t partial) {
-    tile_config config = {.palette = 1};
-    const uint8_t rows[7] = {GROUPS, TILE_RECORDS, 0, TILE_RECORDS, TILE_RECORDS, 0, 0};
-    for (int tile = 0; tile <= TILE_PARTIAL_ODD; tile++) {
-        const bool of_records = tile == TILE_FULL || tile == TILE_PARTIAL;
-        config.row_bytes[tile] = of_records ? BLOCK : GROUP_BYTES;
-        config.rows[tile] = rows[tile] > 0 ? rows[tile] : (uint8_t)(partial > 0 ? partial : 1);
-    }
-    _tile_loadconfig(&config);
-}
 
 INLINE int tiles_per_block(int type) { return kind_of(type) == KIND_HALVES ? 2 : 1; }
 
@@ -75,146 +66,119 @@ TARGET_AMX INLINE void unpack_chunk(int type, const uint8_t *panel, int64_t firs
     }
 }
 
-#define DOTS(RECORDS, RESULT, SIGNED)                                                                                  \
+#define DOTS(RESULT)                                                                                                   \
     do {                                                                                                               \
         _tile_zero(RESULT);                                                                                            \
         _tile_loadd(TILE_WEIGHTS, weights, GROUP_BYTES);                                                               \
-        _tile_loadd(RECORDS, codes, stride);                                                                           \
-        if (SIGNED) {                                                                                                  \
-            _tile_dpbssd(RESULT, RECORDS, TILE_WEIGHTS);                                                               \
+        _tile_loadd(TILE_RECORD, codes, stride);                                                                       \
+        if (kind_of(type) == KIND_MINIMUM) {                                                                           \
+            _tile_dpbsud(RESULT, TILE_RECORD, TILE_WEIGHTS);                                                           \
         } else {                                                                                                       \
-            _tile_dpbsud(RESULT, RECORDS, TILE_WEIGHTS);                                                               \
+            _tile_dpbssd(RESULT, TILE_RECORD, TILE_WEIGHTS);                                                           \
         }                                                                                                              \
-        _tile_stored(RESULT, result, sizeof scratch->dots[0][0]);                                                      \
     } while (0)
 
-/// The integer dots of tile `tile` of the chunk with the records at `codes`.
-TARGET_AMX INLINE void dots_of_tile(
-    int type, bool full, chunk *scratch, int tile, const uint8_t *codes, size_t stride) {
-    const uint8_t *weights = scratch->codes[tile];
-    int32_t *result = &scratch->dots[tile % IN_FLIGHT][0][0];
-    const bool centered = kind_of(type) != KIND_MINIMUM;
-    if (full && tile % 2 == 0) {
-        DOTS(TILE_FULL, TILE_FULL_EVEN, centered);
-    } else if (full) {
-        DOTS(TILE_FULL, TILE_FULL_ODD, centered);
-    } else if (tile % 2 == 0) {
-        DOTS(TILE_PARTIAL, TILE_PARTIAL_EVEN, centered);
+/// Starts the integer dots of one tile of weights with the records at `codes`.
+TARGET_AMX INLINE void start_dots(int type, int odd, const uint8_t *weights, const uint8_t *codes, size_t stride) {
+    if (odd) {
+        DOTS(TILE_ODD);
     } else {
-        DOTS(TILE_PARTIAL, TILE_PARTIAL_ODD, centered);
+        DOTS(TILE_EVEN);
     }
 }
 
-/// One tile of records times a chunk of a panel.
+/// Moves finished dots to where vectors can read them.
+TARGET_AMX INLINE void store_dots(int odd, chunk *scratch) {
+    if (odd) {
+        _tile_stored(TILE_ODD, scratch->dots[1], GROUP_BYTES);
+    } else {
+        _tile_stored(TILE_EVEN, scratch->dots[0], GROUP_BYTES);
+    }
+}
+
+/// The float part of one tile: 16 rows in a register, a sum per record.
+TARGET_AMX INLINE void add_tile(int type, const record_cursor *cursor, const chunk *scratch, int tile, __m512 *sums) {
+    const __m512 scale = _mm512_load_ps(scratch->scale[tile]);
+    const bool has_minimum = kind_of(type) == KIND_MINIMUM;
+    const __m512 minimum = has_minimum ? _mm512_load_ps(scratch->minimum[tile]) : _mm512_setzero_ps();
+    UNROLL for (int t = 0; t < TILE_RECORDS; t++) {
+        const block_info *info = cursor_info(cursor, t);
+        const __m512 dots = _mm512_cvtepi32_ps(_mm512_load_si512(scratch->dots[tile % 2][t]));
+        sums[t] = _mm512_fmadd_ps(_mm512_mul_ps(scale, _mm512_set1_ps(info->scale)), dots, sums[t]);
+        if (has_minimum) sums[t] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(info->sum), sums[t]);
+    }
+}
+
+/// A chunk of a panel: `tiles` tiles from block `first_block` on.
 typedef struct {
-    const uint8_t *records;
-    size_t stride;
-    int64_t cols, first_block;
+    int64_t panel, first_block;
     int tiles;
-    float *out;
-    int64_t out_stride;
-    /// The records that exist, at most 16.
-    int count;
-    __mmask16 mask;
-} tile_run;
+} chunk_place;
 
-/// Where the infos of a tile's records start. A full tile keeps every fourth address and reaches those between by
-/// multiples of the stride, to need few registers; a partial one may not go past its last record and repeats it.
-typedef struct {
-    const uint8_t *base[TILE_RECORDS];
-} info_bases;
+/// One step of the pipeline: while vectors add tile `tile`, the next is stored and the one after that is in the matrix
+/// unit.
+#define STEP(TILE, ODD)                                                                                                \
+    do {                                                                                                               \
+        if ((TILE) + 2 < tiles)                                                                                        \
+            start_dots(type, ODD, scratch->codes[(TILE) + 2], codes + ((TILE) + 2) / per_block * BLOCK, stride);       \
+        if ((TILE) + 1 < tiles) store_dots(!(ODD), scratch);                                                           \
+        add_tile(type, &cursor, scratch, TILE, sums);                                                                  \
+        if (per_block == 1 || (ODD)) cursor_advance(&cursor, TILE_RECORDS);                                            \
+    } while (0)
 
-TARGET_AMX INLINE const block_info *info_of(const info_bases *bases, bool full, int t, size_t stride, size_t at) {
-    const uint8_t *base = full ? bases->base[t / 4] + (size_t)(t % 4) * stride : bases->base[t];
-    return (const block_info *)(base + at);
-}
-
-TARGET_AMX INLINE info_bases find_infos(const tile_run *run, int count, bool full) {
-    info_bases bases;
-    const uint8_t *first = run->records + run->cols + (size_t)run->first_block * sizeof(block_info);
-    for (int i = 0; i < (full ? TILE_RECORDS / 4 : count); i++) {
-        const int record = full ? 4 * i : i < run->count ? i : run->count - 1;
-        bases.base[i] = first + (size_t)record * run->stride;
-    }
-    return bases;
-}
-
-/// `count` (a constant after inlining, the number of records or a little more) sums of 16 rows, over the chunk.
-TARGET_AMX INLINE void run_tile(int type, int count, bool full, const tile_run *run, chunk *scratch) {
+/// Adds 16 records from `first` on times a chunk to `out`, or begins `out` with it.
+TARGET_AMX INLINE void run_tiles(int type, const matmul_job *job, chunk_place place, int64_t first, chunk *scratch) {
+    const size_t stride = record_size(job->cols);
+    const uint8_t *records = job->records + (size_t)first * stride, *codes = records + place.first_block * BLOCK;
+    record_cursor cursor = cursor_at(records, stride, job->cols, place.first_block, TILE_RECORDS);
+    float *out = job->out + first * job->out_stride + place.panel * PANEL;
+    const __mmask16 mask = lane_mask(panel_lanes(job, place.panel));
+    const int tiles = place.tiles, per_block = tiles_per_block(type);
     __m512 sums[TILE_RECORDS];
-    for (int t = 0; t < count; t++) {
-        const bool fresh = run->first_block == 0 || t >= run->count;
-        sums[t] = fresh ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(run->mask, run->out + t * run->out_stride);
+    UNROLL for (int t = 0; t < TILE_RECORDS; t++)
+        sums[t] = _mm512_maskz_loadu_ps(place.first_block == 0 ? 0 : mask, out + t * job->out_stride);
+    start_dots(type, 0, scratch->codes[0], codes, stride);
+    if (tiles > 1) start_dots(type, 1, scratch->codes[1], codes + 1 / per_block * BLOCK, stride);
+    store_dots(0, scratch);
+    for (int tile = 0; tile < tiles; tile += 2) {
+        STEP(tile, 0);
+        if (tile + 1 < tiles) STEP(tile + 1, 1);
     }
-    const info_bases bases = find_infos(run, count, full);
-    const size_t stride = run->stride;
-    const uint8_t *codes = run->records + run->first_block * BLOCK;
-    const int per_block = tiles_per_block(type);
-    for (int tile = 0; tile < IN_FLIGHT - 1 && tile < run->tiles; tile++)
-        dots_of_tile(type, full, scratch, tile, codes + tile / per_block * BLOCK, stride);
-    for (int tile = 0; tile < run->tiles; tile++) {
-        const int next = tile + IN_FLIGHT - 1;
-        if (next < run->tiles) dots_of_tile(type, full, scratch, next, codes + next / per_block * BLOCK, stride);
-        const __m512 scale = _mm512_load_ps(scratch->scale[tile]);
-        const __m512 minimum = _mm512_load_ps(scratch->minimum[tile]);
-        const size_t at = (size_t)(tile / per_block) * sizeof(block_info);
-        for (int t = 0; t < count; t++) {
-            const block_info *info = info_of(&bases, full, t, stride, at);
-            const __m512 dots = _mm512_cvtepi32_ps(_mm512_load_si512(scratch->dots[tile % IN_FLIGHT][t]));
-            sums[t] = _mm512_fmadd_ps(_mm512_mul_ps(scale, _mm512_set1_ps(info->scale)), dots, sums[t]);
-            if (kind_of(type) == KIND_MINIMUM)
-                sums[t] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(info->sum), sums[t]);
-        }
-    }
-    for (int t = 0; t < count; t++)
-        if (t < run->count) _mm512_mask_storeu_ps(run->out + t * run->out_stride, run->mask, sums[t]);
+    UNROLL for (int t = 0; t < TILE_RECORDS; t++) _mm512_mask_storeu_ps(out + t * job->out_stride, mask, sums[t]);
 }
 
-/// A chunk of a panel times all records.
-TARGET_AMX INLINE void run_chunk(int type, const matmul_job *job, tile_run run, chunk *scratch) {
-    float *out = run.out;
-    for (int64_t first = 0; first < job->n; first += TILE_RECORDS) {
-        run.records = job->records + (size_t)first * run.stride;
-        run.out = out + first * run.out_stride;
-        run.count = job->n - first < TILE_RECORDS ? (int)(job->n - first) : TILE_RECORDS;
-        switch ((run.count + 3) / 4) {
-            case 1: run_tile(type, 4, false, &run, scratch); break;
-            case 2: run_tile(type, 8, false, &run, scratch); break;
-            case 3: run_tile(type, 12, false, &run, scratch); break;
-            default:
-                if (run.count == TILE_RECORDS) {
-                    run_tile(type, TILE_RECORDS, true, &run, scratch);
-                } else {
-                    run_tile(type, TILE_RECORDS, false, &run, scratch);
-                }
-        }
-    }
-}
-
+/// One panel times all full tiles of records.
 TARGET_AMX INLINE void multiply_panel(int type, const matmul_job *job, int64_t panel, chunk *scratch) {
     const uint8_t *weights = job->packed + (size_t)panel * panel_size(type, job->cols);
-    tile_run run = {
-        .stride = record_size(job->cols),
-        .cols = job->cols,
-        .out = job->out + panel * PANEL,
-        .out_stride = job->out_stride,
-        .mask = lane_mask(panel_lanes(job, panel)),
-    };
     const int64_t blocks = job->cols / BLOCK, chunk_blocks = CHUNK_TILES / tiles_per_block(type);
-    for (; run.first_block < blocks; run.first_block += chunk_blocks) {
-        const int64_t left = blocks - run.first_block;
-        const int64_t count = left < chunk_blocks ? left : chunk_blocks;
-        run.tiles = (int)count * tiles_per_block(type);
-        unpack_chunk(type, weights, run.first_block, run.first_block + count, scratch);
-        run_chunk(type, job, run, scratch);
+    for (int64_t block = 0; block < blocks; block += chunk_blocks) {
+        const int64_t end = blocks < block + chunk_blocks ? blocks : block + chunk_blocks;
+        const chunk_place place = {panel, block, (int)(end - block) * tiles_per_block(type)};
+        unpack_chunk(type, weights, block, end, scratch);
+        for (int64_t first = 0; first + TILE_RECORDS <= job->n; first += TILE_RECORDS)
+            run_tiles(type, job, place, first, scratch);
     }
+}
+
+/// One panel times the records after the last full tile, while the panel is in cache.
+static void multiply_rest(const matmul_job *job, int64_t panel) {
+    matmul_job rest = *job;
+    const int64_t done = job->n / TILE_RECORDS * TILE_RECORDS;
+    rest.records += (size_t)done * record_size(job->cols);
+    rest.out += done * job->out_stride;
+    rest.n -= done;
+    rest.first_panel = panel;
+    rest.end_panel = panel + 1;
+    if (rest.n > 0) dejavu_matmul_vnni(&rest);
 }
 
 #define DEFINE(TYPE)                                                                                                   \
     TARGET_AMX static void multiply_##TYPE(const matmul_job *job) {                                                    \
         chunk scratch;                                                                                                 \
-        for (int64_t panel = job->first_panel; panel < job->end_panel; panel++)                                        \
+        for (int64_t panel = job->first_panel; panel < job->end_panel; panel++) {                                      \
             multiply_panel(TYPE_##TYPE, job, panel, &scratch);                                                         \
+            multiply_rest(job, panel);                                                                                 \
+        }                                                                                                              \
     }
 FOR_EACH_TYPE(DEFINE)
 
@@ -223,7 +187,7 @@ TARGET_AMX void dejavu_matmul_amx(const matmul_job *job) {
         dejavu_matmul_vnni(job);
         return;
     }
-    configure(job->n % TILE_RECORDS);
+    _tile_loadconfig(&config);
     switch (job->type) {
 #define CASE(TYPE)                                                                                                     \
     case TYPE_##TYPE: multiply_##TYPE(job); break;

@@ -49,19 +49,19 @@ TARGET_VNNI INLINE __m512i move_bits(__m512i bytes, int from, int to, int mask) 
 TARGET_VNNI INLINE void load_codes(int type, const uint8_t *quants, wide_block *block) {
     const __m512i *at = (const __m512i *)quants;
     if (type == TYPE_Q8_0) {
-        for (int g = 0; g < GROUPS; g++)
+        UNROLL for (int g = 0; g < GROUPS; g++)
             block->codes[g] = _mm512_xor_si512(_mm512_loadu_si512(at + g), _mm512_set1_epi8((char)0x80));
         return;
     }
     // Where the four low bits end up: centered codes are scaled so that their zero point is 128.
     const int shift = type == TYPE_Q4_0 ? 4 : type == TYPE_Q5_0 ? 3 : type == TYPE_Q6_K ? 2 : 0;
-    for (int j = 0; j < 4; j++) {
+    UNROLL for (int j = 0; j < 4; j++) {
         const __m512i low = _mm512_loadu_si512(at + j);
         block->codes[j] = move_bits(low, 0, shift, 15 << shift);
         block->codes[j + 4] = move_bits(low, 4, shift, 15 << shift);
     }
     if (high_size(type) == 0) return;
-    for (int g = 0; g < GROUPS; g++) {
+    UNROLL for (int g = 0; g < GROUPS; g++) {
         const bool two_bits = type == TYPE_Q6_K;
         const __m512i high = _mm512_loadu_si512(at + 4 + (two_bits ? g / 4 : 0));
         const int from = two_bits ? g % 4 * 2 : g;
@@ -73,6 +73,45 @@ TARGET_VNNI INLINE void load_codes(int type, const uint8_t *quants, wide_block *
 TARGET_VNNI INLINE void load_block(int type, const uint8_t *super, const uint8_t *header, wide_block *block) {
     load_scales(type, super, header, block);
     load_codes(type, header + block_header_size(type), block);
+}
+
+/// Where a block of several records is: of every fourth record the address, of those between a multiple of the stride
+/// from there, which x86 adds for free. So 16 records need few registers.
+typedef struct {
+    const uint8_t *codes[4], *infos[4];
+    size_t stride, thrice;
+} record_cursor;
+
+/// On block `block` of `count` records (a constant after inlining) from `records` on.
+INLINE record_cursor cursor_at(const uint8_t *records, size_t stride, int64_t cols, int64_t block, int count) {
+    record_cursor cursor = {.stride = stride, .thrice = 3 * stride};
+    UNROLL for (int quad = 0; quad < (count + 3) / 4; quad++) {
+        cursor.codes[quad] = records + 4 * (size_t)quad * stride + block * BLOCK;
+        cursor.infos[quad] = records + 4 * (size_t)quad * stride + cols + (size_t)block * sizeof(block_info);
+    }
+    return cursor;
+}
+
+/// To the next block. The empty assembly keeps the compiler from splitting the addresses into more than it can hold.
+INLINE void cursor_advance(record_cursor *cursor, int count) {
+    UNROLL for (int quad = 0; quad < (count + 3) / 4; quad++) {
+        cursor->codes[quad] += BLOCK;
+        cursor->infos[quad] += sizeof(block_info);
+        __asm__("" : "+r"(cursor->codes[quad]), "+r"(cursor->infos[quad]));
+    }
+    __asm__("" : "+r"(cursor->stride), "+r"(cursor->thrice));
+}
+
+INLINE size_t cursor_offset(const record_cursor *cursor, int t) {
+    return t % 4 == 3 ? cursor->thrice : (size_t)(t % 4) * cursor->stride;
+}
+
+INLINE const int8_t *cursor_codes(const record_cursor *cursor, int t) {
+    return (const int8_t *)(cursor->codes[t / 4] + cursor_offset(cursor, t));
+}
+
+INLINE const block_info *cursor_info(const record_cursor *cursor, int t) {
+    return (const block_info *)(cursor->infos[t / 4] + cursor_offset(cursor, t));
 }
 
 INLINE uint16_t lane_mask(int lanes) { return (uint16_t)((1u << lanes) - 1); }

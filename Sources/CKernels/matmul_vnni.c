@@ -5,19 +5,8 @@
 /// Far enough ahead to cover the latency of memory, near enough to stay in the first-level cache.
 enum { PREFETCH_BYTES = 4096 };
 
-/// A run of records times one panel. With one thread per 16 rows a lane is an output row, so nothing is added across
-/// lanes.
-typedef struct {
-    const uint8_t *records;
-    size_t record_stride;
-    int64_t cols;
-    float *out;
-    int64_t out_stride;
-    __mmask16 mask;
-} panel_run;
-
 TARGET_VNNI INLINE __m512i dot(const __m512i *groups, int count, const int8_t *codes, __m512i sums) {
-    for (int g = 0; g < count; g++) {
+    UNROLL for (int g = 0; g < count; g++) {
         int32_t four;
         memcpy(&four, codes + 4 * g, sizeof four);
         sums = _mm512_dpbusd_epi32(sums, groups[g], _mm512_set1_epi32(four));
@@ -42,50 +31,42 @@ TARGET_VNNI INLINE __m512 accumulate(
     return minimum ? _mm512_fmadd_ps(block->minimum, _mm512_set1_ps(info->sum), sums) : sums;
 }
 
-/// `count` records (a constant after inlining) times one panel.
-TARGET_VNNI INLINE void multiply(int type, int count, const panel_run *run, const uint8_t *panel, int64_t first) {
-    const uint8_t *record = run->records + (size_t)first * run->record_stride;
-    const uint8_t *at = panel, *super = NULL;
-    __m512 sums[8];
-    for (int t = 0; t < count; t++) sums[t] = _mm512_setzero_ps();
-    for (int64_t index = 0; index < run->cols / BLOCK; index++) {
+/// `count` records (a constant after inlining) from `first` on times one panel. A lane is a row of the result, so nothing
+/// is added across lanes.
+TARGET_VNNI INLINE void multiply(int type, int count, const matmul_job *job, int64_t panel, int64_t first) {
+    const size_t stride = record_size(job->cols);
+    record_cursor cursor = cursor_at(job->records + (size_t)first * stride, stride, job->cols, 0, count);
+    const uint8_t *at = job->packed + (size_t)panel * panel_size(type, job->cols), *super = NULL;
+    __m512 sums[16];
+    UNROLL for (int t = 0; t < count; t++) sums[t] = _mm512_setzero_ps();
+    for (int64_t index = 0; index < job->cols / BLOCK; index++) {
         if (is_super(type) && index % 8 == 0) {
             super = at;
             at += super_header_size(type);
         }
-        for (size_t line = 0; line < block_size(type); line += 64)
+        UNROLL for (size_t line = 0; line < block_size(type); line += 64)
             _mm_prefetch((const char *)at + PREFETCH_BYTES + line, _MM_HINT_T0);
         wide_block block;
         load_block(type, super, at, &block);
         at += block_size(type);
-        for (int t = 0; t < count; t++) {
-            const uint8_t *own = record + (size_t)t * run->record_stride;
-            const block_info *info = record_infos(own, run->cols) + index;
-            sums[t] = accumulate(type, &block, (const int8_t *)own + index * BLOCK, info, sums[t]);
-        }
+        UNROLL for (int t = 0; t < count; t++)
+            sums[t] = accumulate(type, &block, cursor_codes(&cursor, t), cursor_info(&cursor, t), sums[t]);
+        cursor_advance(&cursor, count);
     }
-    for (int t = 0; t < count; t++)
-        _mm512_mask_storeu_ps(run->out + (first + t) * run->out_stride, run->mask, sums[t]);
+    float *out = job->out + first * job->out_stride + panel * PANEL;
+    const __mmask16 mask = lane_mask(panel_lanes(job, panel));
+    UNROLL for (int t = 0; t < count; t++) _mm512_mask_storeu_ps(out + t * job->out_stride, mask, sums[t]);
 }
 
-/// The records from `first` on times one panel, eight at a time; the panel stays in cache between them.
+/// All records times one panel, which stays in cache between runs of records.
 TARGET_VNNI INLINE void multiply_panel(int type, const matmul_job *job, int64_t panel) {
-    const panel_run run = {
-        .records = job->records,
-        .record_stride = record_size(job->cols),
-        .cols = job->cols,
-        .out = job->out + panel * PANEL,
-        .out_stride = job->out_stride,
-        .mask = lane_mask(panel_lanes(job, panel)),
-    };
-    const uint8_t *weights = job->packed + (size_t)panel * panel_size(type, job->cols);
     int64_t first = 0;
-    for (; first + 8 <= job->n; first += 8) multiply(type, 8, &run, weights, first);
-    if (job->n & 4) multiply(type, 4, &run, weights, first);
+    for (; first + 8 <= job->n; first += 8) multiply(type, 8, job, panel, first);
+    if (job->n & 4) multiply(type, 4, job, panel, first);
     first += job->n & 4;
-    if (job->n & 2) multiply(type, 2, &run, weights, first);
+    if (job->n & 2) multiply(type, 2, job, panel, first);
     first += job->n & 2;
-    if (job->n & 1) multiply(type, 1, &run, weights, first);
+    if (job->n & 1) multiply(type, 1, job, panel, first);
 }
 
 #define DEFINE(TYPE)                                                                                                   \

@@ -10,6 +10,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/// Before a loop of constant length whose arrays must become registers.
+#define UNROLL _Pragma("clang loop unroll(full)")
+
 #if defined(__x86_64__)
 #define TARGET_AVX2 __attribute__((target("avx2,fma,f16c,bmi,bmi2")))
 #define TARGET_VNNI __attribute__((target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
