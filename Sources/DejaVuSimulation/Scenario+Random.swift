@@ -104,7 +104,10 @@ extension Scenario {
     }
 
     private static func faults(_ random: inout SeededGenerator, workers: Int) -> [Fault] {
-        (0..<random.next(in: 1...5)).map { _ in
+        // Alone, or several within a moment.
+        let first = random.next(below: 10_000)
+        let spread = random.chance(0.4) ? random.next(in: 1...600) : 10_000
+        return (0..<random.next(in: 1...6)).map { _ in
             let kind: FaultKind =
                 switch random.next(below: 12) {
                 case 0...2: .crash

@@ -23,6 +23,8 @@ struct SimulatedProcess: Sendable {
     var alive = false
     var machine = WorkerMachine(incarnation: Incarnation(0))
     var engine: EmulatedStage?
+    /// The last place that the controller told it, as it arrived.
+    var told: StageAssignment?
     var jobs: [Job] = []
     var jobRunning = false
     var jobStarted = Instant.zero

@@ -1,3 +1,4 @@
+package import DejaVuControl
 package import DejaVuCore
 
 /// Runs many seeds and tells the story of those that fail.
@@ -12,6 +13,8 @@ package enum SimulationSweep {
     package struct Result: Sendable {
         package internal(set) var seeds = 0
         package internal(set) var events = 0
+        /// What all the controllers counted: whether the seeds reach what they are to test.
+        package internal(set) var totals = ControllerCounters()
         package internal(set) var failures: [Failure] = []
     }
 
@@ -29,6 +32,7 @@ package enum SimulationSweep {
             world.run()
             result.seeds += 1
             result.events += world.eventCount
+            result.totals += world.controller.counters
             guard let violation = world.violations.first else { continue }
             var again = try World(scenario, tellsStory: true)
             again.run()

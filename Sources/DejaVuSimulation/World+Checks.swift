@@ -3,10 +3,24 @@ import DejaVuCore
 
 /// The invariants that are seen from outside the machines.
 extension World {
-    /// Every pass follows the rule of work and contains nobody who has ended.
+    /// Every pass follows the rule of work and contains nobody who has ended; cells have one owner at a time.
     mutating func check(_ message: ControllerMessage, to id: WorkerID) {
         switch message {
-        case .open(let record, _, _): sequences[record.id.rawValue] = record
+        case .assign(let place):
+            let former = places[id.rawValue]
+            places[id.rawValue] = place
+            if former?.pipeline != place.pipeline || former?.layers != place.layers
+                || former?.cellCount != place.cellCount
+            {
+                holdings[id.rawValue] = []
+            }
+        case .open(let record, let cells, _):
+            sequences[record.id.rawValue] = record
+            for holding in holdings[id.rawValue] ?? []
+            where cells.start < holding.cells.end && holding.cells.start < cells.end {
+                note("\(record.id) was given cells of \(holding.sequence), which \(id) has not released")
+            }
+            holdings[id.rawValue, default: []].append(Holding(sequence: record.id, cells: cells))
         case .run(let pass):
             for entry in pass.entries { check(entry, of: pass) }
             let sequences = pass.entries.map { $0.sequence.rawValue }.sorted()
@@ -34,6 +48,62 @@ extension World {
         }
     }
 
+    /// A cancelled request, a finished choice and a request past its deadline have ended when the controller has heard so.
+    mutating func checkAnswered(_ event: ControllerEvent) {
+        switch event {
+        case .cancel(let request):
+            guard let index = clients.index(of: request), clients.entries[index].submitted else { return }
+            if !clients.entries[index].isOver { note("\(request) goes on after it was cancelled") }
+        case .finish(let request, let choice):
+            if !clients.isOver(request, choice: choice) { note("\(request)/\(choice) goes on after its stop string") }
+        case .timer:
+            for entry in clients.entries where entry.submitted && !entry.isOver && entry.client.request.deadline <= now
+            {
+                note("\(entry.client.request.id) goes on after its deadline")
+            }
+        default: break
+        }
+    }
+
+    /// A pass of another epoch than the last one that the worker was told never starts.
+    mutating func checkCurrent(_ pass: Pass, _ slot: Int) {
+        guard let stage = processes[slot].told, stage.pipeline == pass.pipeline, stage.epoch == pass.epoch else {
+            note("process \(slot) starts \(pass.id), which is void")
+            return
+        }
+    }
+
+    /// Whether something was broken on purpose that can be the cause: nobody is declared dead for our own mistakes.
+    func isExplained(_ reason: String) -> Bool {
+        func planned(_ matches: (Scenario.FaultKind) -> Bool) -> Bool { scenario.faults.contains { matches($0.kind) } }
+        let stalls = planned { kind in
+            switch kind {
+            case .hang, .slow, .pause: true
+            default: false
+            }
+        }
+        let partings = planned { kind in
+            switch kind {
+            case .crash, .vanish, .cutPeer, .cutController: true
+            default: false
+            }
+        }
+        let poison = scenario.clients.contains { $0.poisonedPosition != nil }
+        if reason.hasPrefix("silent") {
+            return planned { kind in
+                switch kind {
+                case .pause, .vanish: true
+                default: false
+                }
+            }
+        }
+        if reason.hasPrefix("hung") || reason.hasPrefix("no answer") { return stalls }
+        if reason.hasPrefix("a pass failed") { return planned { $0 == .failPass } }
+        if reason.hasPrefix("the link from") || reason.hasPrefix("the link broke") { return partings }
+        if reason.hasPrefix("the process ended") { return partings || poison }
+        return false
+    }
+
     /// Ready means that a token crossed all stages recently.
     mutating func checkReadiness() {
         guard eventCount % 16 == 0 else { return }
@@ -50,17 +120,29 @@ extension World {
     mutating func checkEnd() {
         guard !stopped else { return }
         for entry in clients.entries where !entry.isOver { note("\(entry.client.request.id) never ended") }
+        if scenario.faults.isEmpty { checkCalm() }
         let status = controller.status(at: now)
         let running = status.pipelines.reduce(0) { $0 + $1.cellsUsed }
         if running != 0 { note("\(running) cells were never given back") }
-        for slot in processes.indices where processes[slot].alive && !processes[slot].jobRunning {
-            if !processes[slot].rows.isEmpty { note("process \(slot) still has rows that nobody wants") }
-        }
         for entry in clients.entries {
             let patient = entry.client.request.deadline > now
             for choice in entry.choices where choice.finished == .deadline && patient {
                 note("\(entry.client.request.id) ended with its deadline before it")
             }
         }
+    }
+
+    /// Without faults nothing is run twice, and only poison costs workers.
+    private mutating func checkCalm() {
+        let counters = controller.counters
+        let poisoned = scenario.clients.filter { $0.poisonedPosition != nil }
+        guard let strikesMax = poisoned.map({ $0.request.choiceCount * scenario.configuration.limits.strikesMax }).max()
+        else {
+            if counters.workersLost + counters.passesVoided + counters.replayRows + counters.messagesStale > 0 {
+                note("something was lost, though nothing broke: \(counters)")
+            }
+            return
+        }
+        if counters.workersLost > UInt64(strikesMax) { note("poison cost \(counters.workersLost) workers") }
     }
 }

@@ -6,9 +6,13 @@ extension World {
     mutating func decide(_ event: ControllerEvent) {
         if tellsStory, !isRoutine(event) { tell("controller hears \(event)") }
         let actions = controller.handle(event, at: now)
+        if case .message(let id, _, _, .released(let sequence)) = event {
+            holdings[id.rawValue]?.removeAll { $0.sequence == sequence }
+        }
         if keepsLog { log.append(RecordedStep(at: now, event: event, actions: actions)) }
         for action in actions { execute(action) }
         controller.checkIntegrity()
+        checkAnswered(event)
         checkReadiness()
     }
 
@@ -27,6 +31,8 @@ extension World {
             deliver(message, to: id)
         case .dismiss(let id, let reason):
             tell("controller dismisses \(id): \(reason)")
+            if !stopped, !isExplained(reason) { note("\(id) was dismissed without need: \(reason)") }
+            holdings[id.rawValue] = nil
             dismiss(id)
         case .admitted(let request): note(clients.admitted(request))
         case .emit(let request, let choice, let token):
@@ -38,7 +44,7 @@ extension World {
             note(
                 clients.finished(
                     request, choice: choice, reason, now: now, drainEnd: drainEnd,
-                    workersLost: controller.counters.workersLost))
+                    workersLost: scenario.faults.isEmpty ? 0 : controller.counters.workersLost))
         case .refused(let request, let refusal):
             tell("\(request) is refused: \(refusal.error)")
             note(clients.refused(request, refusal))
@@ -60,7 +66,7 @@ extension World {
         else { return }
         let at = max(now + delay(), processes[owner.slot].toWorker)
         processes[owner.slot].toWorker = at
-        if case .refused = message { note("\(id) was refused") }
+        if case .refused = message, !controller.hasStopped { note("\(id) was refused") }
         queue.push(
             .toWorker(slot: owner.slot, generation: owner.generation, link: id, .message(Self.term, message)), at: at)
     }
@@ -68,7 +74,8 @@ extension World {
     private mutating func dismiss(_ id: WorkerID) {
         guard let owner = owners[id.rawValue], processes[owner.slot].generation == owner.generation else { return }
         if scenario.workers[owner.slot].isLocal || processes[owner.slot].hung {
-            end(owner.slot)
+            // A link that it has opened since is lost with it.
+            if processes[owner.slot].link == id { end(owner.slot) } else { crash(owner.slot) }
         } else if processes[owner.slot].link == id {
             cutLink(owner.slot)
         }

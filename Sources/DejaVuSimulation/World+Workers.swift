@@ -52,9 +52,16 @@ extension World {
     }
 
     mutating func work(_ slot: Int, _ event: WorkerEvent) {
+        if case .message(_, .assign(let place)) = event { processes[slot].told = place }
         let actions = processes[slot].machine.handle(event, at: now)
         for action in actions { execute(slot, action) }
         processes[slot].machine.checkIntegrity()
+        if processes[slot].rows.count != processes[slot].machine.rowsHeld {
+            note("process \(slot) holds rows that nobody wants, or lacks some")
+        }
+        if processes[slot].machine.counters.messagesWrong > 0 {
+            note("process \(slot) was sent what a controller without faults never sends")
+        }
     }
 
     private mutating func execute(_ slot: Int, _ action: WorkerAction) {
@@ -65,7 +72,9 @@ extension World {
         case .load(let assignment): add(slot, .load(assignment))
         case .open(let record, let cells): add(slot, .open(record, cells))
         case .release(let sequence): add(slot, .release(sequence))
-        case .compute(let pass, let handle): add(slot, .compute(pass, handle.map { take($0, slot) }))
+        case .compute(let pass, let handle):
+            checkCurrent(pass, slot)
+            add(slot, .compute(pass, handle.map { take($0, slot) }))
         case .connect(let peer):
             linkCount += 1
             processes[slot].outgoing = .init(incarnation: peer.incarnation, serial: linkCount, connected: false)

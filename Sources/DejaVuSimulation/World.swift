@@ -21,6 +21,11 @@ package struct World: Sendable {
         case heartbeat(slot: Int, generation: UInt64)
     }
 
+    struct Holding: Sendable {
+        let sequence: SequenceID
+        let cells: CellRun
+    }
+
     package let scenario: Scenario
     package internal(set) var controller: ControllerMachine
     package internal(set) var now = Instant.zero
@@ -48,6 +53,10 @@ package struct World: Sendable {
     var owners: [UInt64: (slot: Int, generation: UInt64)] = [:]
     /// Whose text a sequence is; looked up only.
     var sequences: [UInt64: SequenceRecord] = [:]
+    /// Which cells the controller must take for occupied at each worker; looked up only.
+    var holdings: [UInt64: [Holding]] = [:]
+    /// The last place that each worker was told.
+    var places: [UInt64: StageAssignment] = [:]
     var stopped = false
     /// When a last stage last sampled, or ended a chunk.
     var lastCrossing: Instant?

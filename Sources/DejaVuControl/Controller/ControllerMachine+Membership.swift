@@ -62,7 +62,7 @@ extension ControllerMachine {
     /// - Parameter pass: the pass that is known to have failed there; else the one that it must have been running.
     mutating func lose(_ id: WorkerID, reason: String, pass: PassID? = nil) {
         guard let worker = workers.remove(id) else { return }
-        counters.workersLost += 1
+        if !stopped { counters.workersLost += 1 }
         actions.append(.dismiss(id, reason: reason))
         if let lost = worker.place {
             strike(pipeline: lost.pipeline, stage: lost.stage, pass: pass)

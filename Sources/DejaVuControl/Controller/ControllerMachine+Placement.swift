@@ -30,6 +30,7 @@ extension ControllerMachine {
     /// Gives every pipeline that lacks workers those that are free, the nearest to completion first. If they do not suffice,
     /// a pipeline that cannot run anyway gives its own. What is left in pipelines that cannot run goes to those that can.
     mutating func place() {
+        guard !stopped else { return }
         let order = pipelines.indices.filter { pipelines[$0].phase == .forming }.sorted {
             (pipelines[$0].vacancies, $0) < (pipelines[$1].vacancies, $1)
         }

@@ -35,6 +35,7 @@ package struct ControllerMachine: Sendable {
     var tickDue: Instant?
     var drainDeadline: Instant?
     var stopped = false
+    package var hasStopped: Bool { stopped }
     /// How long it takes from one request's end to the next, smoothed.
     var endInterval = TimeSpan.seconds(1)
     var lastEnd: Instant?

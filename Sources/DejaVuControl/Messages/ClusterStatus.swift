@@ -124,4 +124,27 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
     package var probes: UInt64 = 0
 
     package init() {}
+
+    /// The sum of two, for summaries over several runs.
+    package static func += (left: inout ControllerCounters, right: ControllerCounters) {
+        left.requestsSubmitted += right.requestsSubmitted
+        left.requestsRefused += right.requestsRefused
+        left.requestsAdmitted += right.requestsAdmitted
+        left.requestsEnded += right.requestsEnded
+        left.tokensEmitted += right.tokensEmitted
+        left.promptRows += right.promptRows
+        left.stepRows += right.stepRows
+        left.replayRows += right.replayRows
+        left.passesSent += right.passesSent
+        left.passesCompleted += right.passesCompleted
+        left.passesVoided += right.passesVoided
+        left.messagesStale += right.messagesStale
+        left.workersJoined += right.workersJoined
+        left.workersRefused += right.workersRefused
+        left.workersLost += right.workersLost
+        left.recoveries += right.recoveries
+        left.sequencesParked += right.sequencesParked
+        left.sequencesPoisoned += right.sequencesPoisoned
+        left.probes += right.probes
+    }
 }

@@ -5,7 +5,7 @@ import DejaVuKV
 extension WorkerMachine {
     mutating func receive(_ pass: Pass, rows: RowsHandle?, term passTerm: Term) {
         guard passTerm == term, let stage, announced, isCurrent(pass), (stage.stageIndex == 0) == (rows == nil),
-            !stopping
+            !stopping, !failed
         else {
             counters.messagesStale += 1
             if let rows { actions.append(.drop(rows)) }
@@ -25,12 +25,12 @@ extension WorkerMachine {
 
     /// Starts the pass at the head if the compute thread is free and all its sequences are open.
     mutating func startNext() {
-        while running == nil, !stopping, let work = waiting.first {
+        while running == nil, !stopping, !failed, let work = waiting.first {
             guard work.pass.entries.allSatisfy({ sequences.contains($0.sequence) }) else { return }
             waiting.removeFirst()
             if let error = reasonNotToRun(work.pass) {
                 fail(work, error)
-                continue
+                return
             }
             running = Running(pass: work.pass, commits: true)
             actions.append(.compute(work.pass, work.rows))
@@ -60,8 +60,16 @@ extension WorkerMachine {
 
     private mutating func fail(_ work: Work, _ error: DejaVuError) {
         counters.passesFailed += 1
+        counters.messagesWrong += 1
         if let rows = work.rows { actions.append(.drop(rows)) }
-        send(.passFailed(work.pass.id, work.pass.pipeline, work.pass.epoch, error))
+        giveUp(work.pass, error)
+    }
+
+    /// Nothing may build on a pass that failed: the stage runs no other in this epoch.
+    private mutating func giveUp(_ pass: Pass, _ error: DejaVuError) {
+        failed = true
+        dropWaiting()
+        send(.passFailed(pass.id, pass.pipeline, pass.epoch, error))
     }
 
     mutating func computed(_ id: PassID, _ output: ComputeOutput, computed: TimeSpan, idleBefore: TimeSpan) {
@@ -109,7 +117,7 @@ extension WorkerMachine {
         }
         running = nil
         counters.passesFailed += 1
-        if isCurrent(pass) { send(.passFailed(pass.id, pass.pipeline, pass.epoch, error)) }
+        if isCurrent(pass) { giveUp(pass, error) }
         finishReleases()
     }
 
@@ -118,6 +126,9 @@ extension WorkerMachine {
         releasing.removeAll()
         if stopping { exit(code: 0, "the controller said so") }
     }
+
+    /// How many handles the machine has been given and has not yet given back.
+    package var rowsHeld: Int { waiting.reduce(0) { $0 + ($1.rows == nil ? 0 : 1) } }
 
     /// Proves what the machine promises about itself.
     package func checkIntegrity() {

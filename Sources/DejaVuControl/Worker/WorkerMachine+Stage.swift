@@ -5,12 +5,13 @@ import DejaVuKV
 extension WorkerMachine {
     mutating func assign(_ assignment: StageAssignment) {
         guard id != nil, !stopping else {
-            counters.messagesStale += 1
+            counters.messagesWrong += 1
             return
         }
         dropWaiting()
         stage = assignment
         announced = false
+        failed = false
         load(assignment)
         wire(assignment.next)
         announceIfReady()
@@ -86,7 +87,7 @@ extension WorkerMachine {
 
     mutating func open(_ record: SequenceRecord, cells: CellRun, ticket: Ticket) {
         guard let stage, announced else {
-            counters.messagesStale += 1
+            counters.messagesWrong += 1
             return
         }
         precondition(

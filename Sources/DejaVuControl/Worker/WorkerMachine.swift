@@ -8,6 +8,7 @@ import DejaVuKV
 /// - Passes run one at a time in the order of their arrival. A pass of another pipeline or epoch than the stage's is void:
 ///   it does not start, and what it gave if it was running goes nowhere. What it committed stays valid.
 /// - The pass at the head waits until all its sequences are open; what comes behind waits too, so links stay in order.
+/// - After a pass that failed nothing else runs until the next epoch.
 /// - A pass runs only under open tickets, and never starts above a watermark.
 /// - `.released` is answered when no pass is running that could still touch the cells.
 package struct WorkerMachine: Sendable {
@@ -54,6 +55,8 @@ package struct WorkerMachine: Sendable {
     var stage: StageAssignment?
     /// Whether the controller knows that the stage is ready.
     var announced = false
+    /// Whether a pass of this epoch failed here: no other one starts.
+    var failed = false
     var link: PeerLink?
     var sequences = SortedMap<SequenceID, OpenSequence>()
     var tickets = TicketBook()
@@ -164,6 +167,7 @@ package struct WorkerMachine: Sendable {
     private mutating func cleanSlate() {
         stage = nil
         announced = false
+        failed = false
         dropWaiting()
         forgetSequences()
     }
@@ -204,6 +208,8 @@ package struct WorkerCounters: Hashable, Codable, Sendable {
     package var passesRun: UInt64 = 0
     package var passesVoided: UInt64 = 0
     package var passesFailed: UInt64 = 0
+    /// Messages and passes that a controller without faults never sends.
+    package var messagesWrong: UInt64 = 0
 
     package init() {}
 }
