@@ -122,7 +122,7 @@ extension Scenario {
                 default: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
                 }
             return Fault(
-                at: Instant.zero + .milliseconds(Int64(random.next(below: 10_000))),
+                at: Instant.zero + .milliseconds(Int64((first + random.next(below: spread)) % 10_000)),
                 worker: random.next(below: workers),
                 kind: kind)
         }

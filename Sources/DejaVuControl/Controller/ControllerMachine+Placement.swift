@@ -155,7 +155,6 @@ extension ControllerMachine {
             guard let at = sequences.index(of: sequence), sequences[at: at].phase == .running else { continue }
             openEverywhere(sequence)
         }
-        probeIfIdle(index)
     }
 
     /// The worker stays, without a stage, and is tried again after a rest.

@@ -62,7 +62,7 @@ extension ControllerMachine {
         let running = candidates.steps.count + candidates.stepsInFlight
         let share = min((running + flightsMax - 1) / flightsMax, limits.microbatchSequencesMax)
         if candidates.steps.count > share {
-            candidates.steps.sort { sequences.values[$0].lastPass < sequences.values[$1].lastPass }
+            candidates.steps.sort { sequences.values[$0].lastTurn < sequences.values[$1].lastTurn }
             candidates.steps.removeSubrange(share...)
         }
         var entries: [PassEntry] = []
@@ -102,7 +102,8 @@ extension ControllerMachine {
             guard let at = sequences.index(of: entry.sequence) else { preconditionFailure("a pass of nobody") }
             sequences[at: at].inFlight += 1
             sequences[at: at].scheduledEnd = entry.end
-            sequences[at: at].lastPass = pass.id
+            turnCount += 1
+            sequences[at: at].lastTurn = turnCount
             rows += entry.tokens.count
             if entry.tokens.count == 1 && entry.samples {
                 counters.stepRows += 1

@@ -31,6 +31,7 @@ package struct ControllerMachine: Sendable {
     var sequenceCount: UInt64 = 0
     var passCount: UInt64 = 0
     var ticketCount: UInt64 = 0
+    var turnCount: UInt64 = 0
     /// When the next tick is due; nil before the first event.
     var tickDue: Instant?
     var drainDeadline: Instant?
@@ -88,6 +89,7 @@ package struct ControllerMachine: Sendable {
         }
         for index in pipelines.indices where pipelines[index].dirty {
             pipelines[index].dirty = false
+            probeIfIdle(index)
             schedule(index)
         }
         stopIfDrained()

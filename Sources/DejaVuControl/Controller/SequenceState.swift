@@ -29,8 +29,8 @@ struct SequenceState: Hashable {
     var inFlight = 0
     /// The end of what they run.
     var scheduledEnd = 0
-    /// The last pass that contained it: who has waited longest comes first.
-    var lastPass = PassID(0)
+    /// When it was last put into a pass, counted over all: who has waited longest comes first.
+    var lastTurn: UInt64 = 0
     /// Positions that were sent before, to tell a replay from a prompt.
     var sentMax = 0
     /// Workers lost in a row in passes that contain it.

@@ -1,0 +1,253 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuKV
+import Testing
+
+/// A worker machine and what was asked of it.
+private struct Bench {
+    var machine = WorkerMachine(incarnation: Incarnation(5))
+    var now = Instant.zero
+    let term: Term
+    let stageIndex: Int
+    var ticketCount: UInt64 = 0
+
+    init(stageIndex: Int = 0, term: Term = Term(number: 2, nonce: 1)) {
+        self.term = term
+        self.stageIndex = stageIndex
+    }
+
+    @discardableResult
+    mutating func hear(_ event: WorkerEvent, after time: TimeSpan = .milliseconds(1)) -> [WorkerAction] {
+        now = now + time
+        let actions = machine.handle(event, at: now)
+        machine.checkIntegrity()
+        return actions
+    }
+
+    @discardableResult
+    mutating func hear(_ message: ControllerMessage) -> [WorkerAction] { hear(.message(term, message)) }
+
+    func place(epoch: UInt64 = 1, cells: Int = 1024) -> StageAssignment {
+        StageAssignment(
+            pipeline: PipelineID(0), epoch: Epoch(epoch), stageIndex: stageIndex, stageCount: 3,
+            layers: LayerRange(stageIndex * 4, stageIndex * 4 + 4), cellCount: cells,
+            next: stageIndex == 2
+                ? nil : PeerAddress(worker: WorkerID(9), incarnation: Incarnation(90), address: "unix:/9"))
+    }
+
+    /// Up to the first `.assigned`.
+    mutating func start() {
+        hear(.controllerConnected(term))
+        hear(.welcome(WorkerID(1)))
+        hear(.assign(place()))
+        hear(.loaded(PipelineID(0), Epoch(1)))
+        if stageIndex < 2 { hear(.peerConnected(Incarnation(90))) }
+    }
+
+    @discardableResult
+    mutating func open(_ id: UInt64, cells: CellRun = CellRun(start: 0, count: 256), limit: Int = 20) -> [WorkerAction]
+    {
+        ticketCount += 1
+        let record = SequenceRecord(
+            id: SequenceID(id), request: RequestID(id), choice: 0, prompt: [1, 2, 3], sampling: .greedy,
+            outputCountMax: 18, stopTokens: [])
+        let ticket = Ticket(
+            number: ticketCount, sequence: record.id, layers: place().layers, positionLimit: limit,
+            writer: Incarnation(5))
+        return hear(.open(record, cells: cells, ticket: ticket))
+    }
+}
+
+private func pass(_ id: UInt64, _ sequence: UInt64, from first: Int = 0, count: Int = 3, epoch: UInt64 = 1) -> Pass {
+    Pass(
+        id: PassID(id), pipeline: PipelineID(0), epoch: Epoch(epoch),
+        entries: [
+            PassEntry(
+                sequence: SequenceID(sequence), first: first, tokens: [TokenID](repeating: 1, count: count),
+                samples: true)
+        ])
+}
+
+private let done = TimeSpan.milliseconds(4)
+
+@Test func worker_stageLoadedAndWired_saysSoOnce() {
+    var bench = Bench()
+    bench.hear(.controllerConnected(bench.term))
+    bench.hear(.welcome(WorkerID(1)))
+    let asked = bench.hear(.assign(bench.place()))
+    #expect(asked.contains(.load(bench.place())))
+    #expect(asked.contains { if case .connect(let peer) = $0 { peer.worker == WorkerID(9) } else { false } })
+    let answer1 = bench.hear(.loaded(PipelineID(0), Epoch(1)))
+    #expect(answer1.isEmpty)
+    let answer2 = bench.hear(.peerConnected(Incarnation(90)))
+    #expect(answer2 == [.send(.assigned(PipelineID(0), Epoch(1), stageIndex: 0))])
+}
+
+/// "A worker obeys only the greatest term that it has seen."
+@Test func worker_controllerOfAPastTerm_isRejectedAndIgnored() {
+    var bench = Bench()
+    bench.start()
+    bench.open(1)
+    let older = Term(number: 1, nonce: 99)
+    let answer3 = bench.hear(.message(older, .release(SequenceID(1))))
+    #expect(answer3.isEmpty)
+    let answer = bench.hear(.controllerConnected(older))
+    #expect(answer.count == 1)
+    if case .rejectController = answer.first {} else { Issue.record("an old controller was not rejected") }
+    #expect(bench.machine.counters.messagesStale == 2 && bench.machine.term == bench.term)
+    let newer = bench.hear(.controllerConnected(Term(number: 3, nonce: 0)))
+    #expect(newer.contains(.release(SequenceID(1))), "a new reign starts with a clean slate")
+}
+
+/// Rows come over another link than `.open`, and may be first.
+@Test func worker_rowsBeforeOpen_waitForIt() {
+    var bench = Bench(stageIndex: 1)
+    bench.start()
+    let first = pass(1, 1)
+    let answer4 = bench.hear(.hidden(from: Incarnation(4), bench.term, first, RowsHandle(1)))
+    #expect(answer4.isEmpty)
+    bench.open(2, cells: CellRun(start: 256, count: 256))
+    let answer5 = bench.hear(.hidden(from: Incarnation(4), bench.term, pass(2, 2), RowsHandle(2)))
+    #expect(answer5.isEmpty, "in order")
+    let answer6 = bench.open(1)
+    #expect(answer6.contains(.compute(first, RowsHandle(1))))
+    let after = bench.hear(.computed(PassID(1), .hidden(RowsHandle(3)), computed: done, idleBefore: .zero))
+    #expect(after.first == .forward(to: Incarnation(90), bench.term, first, RowsHandle(3)))
+    #expect(after.last == .compute(pass(2, 2), RowsHandle(2)))
+}
+
+/// "Epoch … fences passes, results and routing, never committed KV."
+@Test func worker_newEpoch_dropsPassesAndKeepsSequences() {
+    var bench = Bench(stageIndex: 1)
+    bench.start()
+    bench.open(1)
+    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), RowsHandle(1)))
+    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(2, 1, from: 3, count: 1), RowsHandle(2)))
+    let told = bench.hear(.assign(bench.place(epoch: 2)))
+    #expect(told == [.drop(RowsHandle(2)), .send(.assigned(PipelineID(0), Epoch(2), stageIndex: 1))])
+    let result = bench.hear(.computed(PassID(1), .hidden(RowsHandle(3)), computed: done, idleBefore: .zero))
+    #expect(result == [.drop(RowsHandle(3))], "the result of the past goes nowhere")
+    let old = bench.hear(.hidden(from: Incarnation(4), bench.term, pass(3, 1, from: 3, count: 1), RowsHandle(4)))
+    #expect(old == [.drop(RowsHandle(4))])
+    let next = pass(4, 1, from: 3, count: 1, epoch: 2)
+    let run = bench.hear(.hidden(from: Incarnation(4), bench.term, next, RowsHandle(5)))
+    #expect(run == [.compute(next, RowsHandle(5))], "what the old pass committed counts")
+}
+
+/// "Released memory is used again only when it is quiet."
+@Test func worker_releaseDuringAPass_isAnsweredAfterIt() {
+    var bench = Bench()
+    bench.start()
+    bench.open(1)
+    bench.hear(.run(pass(1, 1)))
+    let answer7 = bench.hear(.release(SequenceID(1)))
+    #expect(answer7 == [.release(SequenceID(1))])
+    let after = bench.hear(.computed(PassID(1), .hidden(RowsHandle(1)), computed: done, idleBefore: .zero))
+    #expect(after.last == .send(.released(SequenceID(1))))
+    let answer8 = bench.hear(.release(SequenceID(1)))
+    #expect(answer8 == [.send(.released(SequenceID(1)))], "unknown ones are answered too")
+}
+
+/// "No pass reads above its stage's watermark. No write lands without a ticket that is still open."
+@Test(arguments: [(first: 4, count: 1), (first: 0, count: 21), (first: -1, count: 1)])
+func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
+    var bench = Bench()
+    bench.start()
+    bench.open(1)
+    bench.hear(.run(pass(1, 1)))
+    bench.hear(.computed(PassID(1), .hidden(RowsHandle(1)), computed: done, idleBefore: .zero))
+    let answer = bench.hear(.run(pass(2, 1, from: first, count: count)))
+    #expect(answer.count == 1)
+    if case .send(.passFailed(PassID(2), _, _, _)) = answer.first {} else { Issue.record("it was not refused") }
+    let answer9 = bench.hear(.run(pass(3, 1, from: 3, count: 1)))
+    #expect(answer9.isEmpty, "nothing runs after a failure in this epoch")
+    bench.hear(.assign(bench.place(epoch: 2)))
+    let answer10 = bench.hear(.run(pass(4, 1, from: 3, count: 1, epoch: 2)))
+    #expect(answer10.count == 1)
+}
+
+@Test func worker_welcomeWhileAPassRuns_doesNotCommitItForTheNextOwner() {
+    var bench = Bench()
+    bench.start()
+    bench.open(1)
+    bench.hear(.run(pass(1, 1)))
+    bench.hear(.controllerLost(reason: "cut"))
+    bench.hear(.controllerConnected(bench.term))
+    bench.hear(.welcome(WorkerID(2)))
+    bench.hear(.assign(bench.place(epoch: 2)))
+    bench.open(1)
+    bench.hear(.computed(PassID(1), .hidden(RowsHandle(1)), computed: done, idleBefore: .zero))
+    let answer = bench.hear(.run(pass(2, 1, from: 3, count: 1, epoch: 2)))
+    if case .send(.passFailed) = answer.first {} else { Issue.record("rows of a former owner counted as committed") }
+}
+
+/// "Without a controller they keep everything for an orphan grace (60 s), then exit."
+@Test func worker_orphan_exitsAfterTheGraceUnlessFound() throws {
+    for found in [false, true] {
+        var bench = Bench()
+        bench.start()
+        let lost = bench.hear(.controllerLost(reason: "cut"))
+        guard case .setTimer(let timer, let at)? = lost.first else {
+            Issue.record("no deadline")
+            return
+        }
+        #expect(at == bench.now + .seconds(60))
+        if found { bench.hear(.controllerConnected(bench.term)) }
+        let end = bench.hear(.timer(timer), after: .seconds(60))
+        if found {
+            #expect(end.isEmpty)
+        } else if case .exit(code: 1, _)? = end.first {
+        } else {
+            Issue.record("an orphan lives on")
+        }
+    }
+}
+
+@Test func worker_shutdown_finishesThePassAndExits() {
+    var bench = Bench(stageIndex: 2)
+    bench.start()
+    bench.open(1)
+    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), RowsHandle(1)))
+    let answer11 = bench.hear(.shutdown)
+    #expect(answer11.isEmpty)
+    let token = SampledToken(sequence: SequenceID(1), position: 3, token: 8)
+    let end = bench.hear(.computed(PassID(1), .sampled([token]), computed: done, idleBefore: .zero))
+    #expect(end.first == .send(.sampled(PassID(1), PipelineID(0), Epoch(1), [token])))
+    #expect(end.last == .exit(code: 0, reason: "the controller said so"))
+}
+
+@Test func worker_refused_exitsWithTheError() {
+    var bench = Bench()
+    bench.hear(.controllerConnected(bench.term))
+    let end = bench.hear(.refused(DejaVuError(.mismatch, "this model and that model differ")))
+    #expect(end == [.exit(code: 1, reason: "this model and that model differ (mismatch)")])
+}
+
+@Test func worker_peerLost_tellsTheController() {
+    var bench = Bench()
+    bench.start()
+    let answer12 = bench.hear(.peerLost(Incarnation(90), reason: "reset"))
+    #expect(answer12 == [.send(.peerLost(WorkerID(9)))])
+    let answer13 = bench.hear(.peerLost(Incarnation(91), reason: "reset"))
+    #expect(answer13.isEmpty)
+    bench.open(1)
+    bench.hear(.run(pass(1, 1)))
+    let result = bench.hear(.computed(PassID(1), .hidden(RowsHandle(1)), computed: done, idleBefore: .zero))
+    #expect(result.first == .drop(RowsHandle(1)), "nowhere to send it")
+    let again = bench.hear(.assign(bench.place(epoch: 2)))
+    #expect(again.contains { if case .connect = $0 { true } else { false } })
+}
+
+@Test func worker_otherCellCount_loadsAnewAndForgets() {
+    var bench = Bench()
+    bench.start()
+    bench.open(1)
+    let told = bench.hear(.assign(bench.place(epoch: 2, cells: 512)))
+    #expect(told == [.load(bench.place(epoch: 2, cells: 512))])
+    let answer14 = bench.hear(.loaded(PipelineID(0), Epoch(1)))
+    #expect(answer14.isEmpty, "the answer to a former load")
+    let answer15 = bench.hear(.loaded(PipelineID(0), Epoch(2)))
+    #expect(answer15 == [.send(.assigned(PipelineID(0), Epoch(2), stageIndex: 0))])
+    let opened = bench.open(1)
+    #expect(opened.contains { if case .open = $0 { true } else { false } })
+}
