@@ -17,9 +17,10 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 }
 
 /// The tests of one module, which see what that module sees.
-func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+func tests(_ name: String, _ dependencies: [Target.Dependency] = [], fixtures: String? = nil) -> Target {
     .testTarget(
-        name: name + "Tests", dependencies: [.byName(name: name)] + dependencies, swiftSettings: strict)
+        name: name + "Tests", dependencies: [.byName(name: name)] + dependencies,
+        exclude: fixtures.map { [$0] } ?? [], swiftSettings: strict)
 }
 
 let nio: [Target.Dependency] = [
@@ -118,6 +119,7 @@ let package = Package(
         tests("DejaVuLib", ["DejaVuCore"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
+        tests("DejaVuTokenizer", ["DejaVuCore", "DejaVuGGUF"], fixtures: "Fixtures"),
         // Real worker and controller processes, for tests to kill.
         .executableTarget(
             name: "DejaVuTestWorker",
