@@ -227,7 +227,7 @@ extension GGMLStageEngine {
         graph.tokens?.set(padded.tokens)
         graph.positions.set(padded.positions)
         graph.cells.set(padded.cells)
-        graph.table.set(padded.table)
+        graph.table?.set(padded.table)
         graph.outputRows?.set(padded.outputRows)
         if let input = graph.hiddenIn, let hidden {
             let rowBytes = stage.hiddenRowBytes

@@ -26,6 +26,8 @@ package struct RandomModel: Sendable {
     package var hasRotationFactors = false
     package var tiesOutput = false
     package var hasBiases = false
+    /// How strongly queries, keys, values and gates vary: the greater, the farther any mistake carries, rounding too.
+    package var sharpness: Float = 0.8
 
     package init() {}
 
@@ -109,7 +111,7 @@ package struct RandomModel: Sendable {
     ) throws(DejaVuError) {
         let querySize = headCount * headSize
         let keySize = keyHeadCount * headSize
-        let sharp = 2 * spread(embeddingSize)
+        let sharp = sharpness * spread(embeddingSize)
         addNorm(prefix + "attn_norm.weight", &values, &writer)
         try add(prefix + "attn_q.weight", [embeddingSize, querySize], sharp, &values, &writer)
         try add(prefix + "attn_k.weight", [embeddingSize, keySize], sharp, &values, &writer)

@@ -1,20 +1,20 @@
-import DejaVuCore
+package import DejaVuCore
 import Foundation
 
 /// Chooses tokens. A function of (logits, history, seed, position): it keeps memory to work in, but no state.
 ///
 /// Order: logit bias, penalties, temperature, top-k, typical, top-p, min-p, draw. Probabilities are summed in Double,
 /// over candidates by falling logit and rising id, or by id alone where no filter is on.
-struct Sampler {
+package struct Sampler {
     private let vocabularySize: Int
     private var candidates: [Candidate] = []
 
-    init(vocabularySize: Int) { self.vocabularySize = vocabularySize }
+    package init(vocabularySize: Int) { self.vocabularySize = vocabularySize }
 
     /// Samples the token at index `history.count` of a sequence. The logits are changed.
     ///
     /// - Throws: `.internalError` if a logit is not finite.
-    mutating func sample(
+    package mutating func sample(
         sequence: SequenceID, logits: inout [Float], history: ArraySlice<TokenID>, promptCount: Int,
         parameters: SamplingParameters
     ) throws(DejaVuError) -> SampledToken {

@@ -20,8 +20,8 @@ struct StageGraph {
     let positions: Tensor
     /// I64 `[rows]`: where each row's K and V go.
     let cells: Tensor
-    /// I32 `[2, rows]`: the first cell of the row's run, and its position.
-    let table: Tensor
+    /// I32 `[2, rows]`: the first cell of the row's run, and its position; nil if nothing attends.
+    let table: Tensor?
     /// I32 `[outputs]`: the rows whose logits are wanted; nil if none are.
     let outputRows: Tensor?
     /// Hidden rows, logits, or nil if a last stage's pass samples nothing.
@@ -66,11 +66,12 @@ struct StageGraphBuilder {
             guard let next = result else { break }
             x = next
         }
+        let attends = result != nil || weights.layers.count > 1
         if isLast { result = result.map { logits($0, builder) } }
         let graph = Graph(of: builder, outputs: result.map { [$0] } ?? [], nodeCountMax: nodeCountMax)
         return StageGraph(
             key: key, graph: graph, tokens: tokens, hiddenIn: hiddenIn, positions: inputs.positions,
-            cells: inputs.cells, table: inputs.table, outputRows: inputs.outputRows, output: result)
+            cells: inputs.cells, table: attends ? inputs.table : nil, outputRows: inputs.outputRows, output: result)
     }
 
     private struct Inputs {
