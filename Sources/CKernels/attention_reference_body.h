@@ -1,37 +1,4 @@
-// Included once per instruction set, with DV_NAME naming the function. Sixteen lanes, fixed order of every sum.
-
-static inline __attribute__((always_inline)) float DV_NAME(sum16)(dv_f32x16 x) {
-    float a[8], b[4];
-    for (int i = 0; i < 8; i++) a[i] = x[i] + x[i + 8];
-    for (int i = 0; i < 4; i++) b[i] = a[i] + a[i + 4];
-    return (b[0] + b[2]) + (b[1] + b[3]);
-}
-
-static inline __attribute__((always_inline)) dv_f32x16 DV_NAME(load)(const uint16_t *p) {
-    dv_f16x16 half;
-    __builtin_memcpy(&half, p, sizeof half);
-    return __builtin_convertvector(half, dv_f32x16);
-}
-
-// A vector exponential, accurate to about 1.5 units in the last place: 2^n * polynomial of the remainder. The
-// polynomial is that of Arm's optimized routines, as ggml uses it, so that both give the same bits.
-static inline __attribute__((always_inline)) dv_f32x16 DV_NAME(exp16)(dv_f32x16 x) {
-    const dv_f32x16 shift = DV_SPLAT(0x1.8p23f);
-    const dv_f32x16 z = dv_fma(x, DV_SPLAT(0x1.715476p+0f), shift);
-    const dv_f32x16 n = z - shift;
-    const dv_f32x16 b = dv_fma(-n, DV_SPLAT(0x1.7f7d1cp-20f), dv_fma(-n, DV_SPLAT(0x1.62e4p-1f), x));
-    const dv_f32x16 u = b * b;
-    const dv_f32x16 high = dv_fma(dv_fma(DV_SPLAT(0x1.0e4020p-7f), b, DV_SPLAT(0x1.573e2ep-5f)), u,
-                                  dv_fma(DV_SPLAT(0x1.555e66p-3f), b, DV_SPLAT(0x1.fffdb6p-2f)));
-    const dv_f32x16 j = dv_fma(high, u, dv_fma(DV_SPLAT(0x1.ffffecp-1f), b, DV_SPLAT(1.0f)));
-    // Scores are at most 0 after the maximum is taken off. Below -126 the result is taken as 0: far under what F16
-    // can hold.
-    const dv_i32x16 exponent = __builtin_convertvector(n, dv_i32x16);
-    const dv_i32x16 small = n < DV_SPLAT(-126.0f);
-    const dv_i32x16 bits = (exponent + 127) << 23;
-    const dv_f32x16 result = j * (dv_f32x16)bits;
-    return (dv_f32x16)((dv_i32x16)result & ~small);
-}
+// Included once per instruction set, after attention_lanes_body.h. See dv_attention_reference.
 
 // The product of a query and a key: four sums of sixteen lanes over steps of 64, then the rest one by one in F64.
 static inline __attribute__((always_inline)) float DV_NAME(dot)(const float *q, const uint16_t *k, int n) {

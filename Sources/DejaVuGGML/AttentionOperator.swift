@@ -11,6 +11,7 @@ package final class AttentionOperator {
         var scale: Float
         var scratch: UnsafeMutablePointer<Float>
         var scratchFloats: Int
+        var isNative: Bool
         var progress: @Sendable () -> Void
     }
     private let call: UnsafeMutablePointer<Call>
@@ -18,10 +19,11 @@ package final class AttentionOperator {
 
     /// - Parameters:
     ///   - positionCountMax: no row stands at or above this position.
+    ///   - isNative: the fast kernel instead of the one with the arithmetic of ggml's unfused attention.
     ///   - progress: called on a compute thread each time that a layer's attention begins.
     package init(
         heads: Int, keyHeads: Int, headSize: Int, scale: Float, positionCountMax: Int, threadCount: Int,
-        progress: @escaping @Sendable () -> Void
+        isNative: Bool, progress: @escaping @Sendable () -> Void
     ) {
         precondition(keyHeads > 0 && heads % keyHeads == 0 && headSize % 16 == 0 && (16...512).contains(headSize))
         let floats = dv_attention_scratch_floats(
@@ -32,7 +34,7 @@ package final class AttentionOperator {
         call.initialize(
             to: Call(
                 heads: Int32(heads), keyHeads: Int32(keyHeads), headSize: Int32(headSize), scale: scale,
-                scratch: scratch, scratchFloats: floats, progress: progress))
+                scratch: scratch, scratchFloats: floats, isNative: isNative, progress: progress))
         self.threadCount = threadCount
     }
 
@@ -72,6 +74,10 @@ package final class AttentionOperator {
             output: output.assumingMemoryBound(to: Float.self), rows: Int32(node.pointee.ne.1), heads: call.heads,
             keyHeads: call.keyHeads, headSize: call.headSize, scale: call.scale, scratch: call.scratch,
             scratchFloats: call.scratchFloats)
-        dv_attention_reference(&arguments, worker, workers)
+        if call.isNative {
+            dv_attention_native(&arguments, worker, workers)
+        } else {
+            dv_attention_reference(&arguments, worker, workers)
+        }
     }
 }

@@ -55,6 +55,11 @@ package struct GraphBuilder: ~Copyable {
         Tensor(ggml_reshape_3d(raw, x.raw, Int64(a), Int64(b), Int64(c)))
     }
 
+    /// The first `a * b` elements of a tensor as `[a, b]`.
+    func view(_ x: Tensor, _ a: Int, _ b: Int) -> Tensor {
+        Tensor(ggml_view_2d(raw, x.raw, Int64(a), Int64(b), a * ggml_element_size(x.raw), 0))
+    }
+
     /// Rotates `[headSize, heads, rows]` by each row's position. `factors` are frequency divisors, F32.
     package func rotate(_ x: Tensor, positions: Tensor, factors: Tensor?, _ rotation: RotationParameters) -> Tensor {
         Tensor(

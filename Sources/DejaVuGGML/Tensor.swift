@@ -12,6 +12,9 @@ package struct Tensor {
     }
 
     package var type: ElementType { ElementType(raw.pointee.type) }
+    package var name: String {
+        withUnsafeBytes(of: raw.pointee.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
     package var rowLength: Int { Int(raw.pointee.ne.0) }
     package var rows: Int { Int(raw.pointee.ne.1) }
     package var byteCount: Int { Int(ggml_nbytes(raw)) }

@@ -36,15 +36,17 @@ package final class GGMLStageEngine: StageEngine {
         guard backend.runsHostKernels else {
             throw DejaVuError(.unsupported, "attention is computed on the CPU only, not on \(backend.name)")
         }
-        weights = try StageWeights(file: file, model: model, range: options.layers, backend: backend)
+        weights = try StageWeights(
+            file: file, model: model, range: options.layers, kernelSet: options.kernelSet, backend: backend)
         cells = try CellStore(
             layerCount: options.layers.count, keySize: model.keySize, cellCount: options.cellCount, backend: backend)
         let attention = AttentionOperator(
             heads: model.headCount, keyHeads: model.keyHeadCount, headSize: model.headSize,
             scale: 1 / Float(model.headSize).squareRoot(), positionCountMax: options.cellCount,
-            threadCount: options.threadCount, progress: options.progress)
+            threadCount: options.threadCount, isNative: options.kernelSet == .native, progress: options.progress)
         let builder = StageGraphBuilder(
-            model: model, range: options.layers, weights: weights, cells: cells, attention: attention)
+            model: model, range: options.layers, weights: weights, cells: cells, attention: attention,
+            operators: RowOperators(epsilon: model.normEpsilon, threadCount: options.threadCount))
         graphs = StageGraphCache(builder: builder, backend: backend, countMax: options.graphCountMax)
         sampler = Sampler(vocabularySize: model.vocabularySize)
         stage = StageDescription(

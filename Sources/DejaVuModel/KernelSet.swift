@@ -1,4 +1,6 @@
-/// Which code multiplies matrices.
+import DejaVuGGML
+
+/// Which code multiplies matrices and attends.
 package enum KernelSet: String, Hashable, Sendable, CaseIterable, Codable {
     /// ggml's own products, in shapes for which their rows do not depend on each other.
     case reference
@@ -6,5 +8,5 @@ package enum KernelSet: String, Hashable, Sendable, CaseIterable, Codable {
     case native
 
     /// Raised whenever the bits of a result change.
-    package var version: Int { 1 }
+    package var version: Int { self == .native ? PackedMatrix.kernelVersion << 8 | 1 : 1 }
 }

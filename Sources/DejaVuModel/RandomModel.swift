@@ -27,7 +27,7 @@ package struct RandomModel: Sendable {
     package var tiesOutput = false
     package var hasBiases = false
     /// How strongly queries, keys, values and gates vary: the greater, the farther any mistake carries, rounding too.
-    package var sharpness: Float = 0.8
+    package var sharpness: Float = 0.6
 
     package init() {}
 

@@ -35,6 +35,7 @@ struct StageGraphBuilder {
     let weights: StageWeights
     let cells: CellStore
     let attention: AttentionOperator
+    let operators: RowOperators
 
     private var nodeCountMax: Int { range.count * 48 + 32 }
     private var isLast: Bool { range.end == model.layerCount }
@@ -59,15 +60,8 @@ struct StageGraphBuilder {
             x = builder.input(.f32, [model.embeddingSize, rows], name: "hidden")
             hiddenIn = x
         }
-        var result: Tensor? = x
-        for (index, layer) in weights.layers.enumerated() {
-            let isFinal = isLast && index == weights.layers.count - 1
-            result = self.layer(layer, index, x, inputs, isFinal: isFinal, builder)
-            guard let next = result else { break }
-            x = next
-        }
+        let result = decode(x, inputs, builder)
         let attends = result != nil || weights.layers.count > 1
-        if isLast { result = result.map { logits($0, builder) } }
         let graph = Graph(of: builder, outputs: result.map { [$0] } ?? [], nodeCountMax: nodeCountMax)
         return StageGraph(
             key: key, graph: graph, tokens: tokens, hiddenIn: hiddenIn, positions: inputs.positions,
@@ -81,30 +75,58 @@ struct StageGraphBuilder {
         let outputRows: Tensor?
     }
 
-    /// One layer; nil if it is the model's final one and no row is wanted of it: then only K and V are written.
-    private func layer(
-        _ layer: LayerWeights, _ index: Int, _ x: Tensor, _ inputs: Inputs, isFinal: Bool,
-        _ builder: borrowing GraphBuilder
-    ) -> Tensor? {
-        let rows = x.rows
-        let normed = builder.rmsNorm(x, epsilon: model.normEpsilon, weight: layer.attentionNorm)
-        let value = layer.value.apply(normed, builder)
-        let key = rotated(layer.key.apply(normed, builder), heads: model.keyHeadCount, inputs, builder)
-        let keys = builder.write(builder.reshape(key, model.keySize, rows), into: cells.keys[index], at: inputs.cells)
-        let values = builder.write(value, into: cells.values[index], at: inputs.cells)
-        if isFinal && inputs.outputRows == nil { return nil }
-        let query = rotated(layer.query.apply(normed, builder), heads: model.headCount, inputs, builder)
-        var attended = attention.node(builder, query: query, keys: keys, values: values, table: inputs.table)
-        var residual = x
-        if isFinal, let wanted = inputs.outputRows {
-            attended = builder.rows(of: attended, at: wanted)
-            residual = builder.rows(of: residual, at: wanted)
+    /// All layers, and what follows the last; nil if no row is wanted of it: then only K and V are written there.
+    private func decode(_ first: Tensor, _ inputs: Inputs, _ builder: borrowing GraphBuilder) -> Tensor? {
+        guard let opening = weights.layers.first else { preconditionFailure("a stage without layers") }
+        var x = first
+        var normed = operators.normed(
+            x, opening.attentionNorm, [opening.query, opening.key, opening.value], builder)
+        for (index, layer) in weights.layers.enumerated() {
+            let isLastHere = index == weights.layers.count - 1
+            let cells = write(layer, index, normed, inputs, builder)
+            if isLastHere && isLast && inputs.outputRows == nil { return nil }
+            let query = rotated(apply(layer.query, normed, builder), heads: model.headCount, inputs, builder)
+            var attended = attention.node(
+                builder, query: query, keys: cells.keys, values: cells.values, table: inputs.table)
+            if isLastHere, let wanted = inputs.outputRows {
+                attended = builder.rows(of: attended, at: wanted)
+                x = builder.rows(of: x, at: wanted)
+            }
+            let output = apply(
+                layer.attentionOutput, operators.entering(attended, [layer.attentionOutput], builder), builder)
+            let middle = operators.normedSum(output, x, layer.feedForwardNorm, [layer.gate, layer.up], builder)
+            let gated = operators.gated(
+                apply(layer.gate, middle.normed, builder), apply(layer.up, middle.normed, builder), layer.down,
+                builder)
+            let down = apply(layer.down, gated, builder)
+            if !isLastHere {
+                let next = weights.layers[index + 1]
+                (x, normed) = operators.normedSum(
+                    down, middle.sum, next.attentionNorm, [next.query, next.key, next.value], builder)
+            } else if isLast {
+                return logits(down, middle.sum, builder)
+            } else {
+                x = builder.add(down, middle.sum)
+            }
         }
-        let middle = builder.add(layer.attentionOutput.apply(attended, builder), residual)
-        let normedMiddle = builder.rmsNorm(middle, epsilon: model.normEpsilon, weight: layer.feedForwardNorm)
-        let gated = builder.swiglu(
-            gate: layer.gate.apply(normedMiddle, builder), up: layer.up.apply(normedMiddle, builder))
-        return builder.add(layer.down.apply(gated, builder), middle)
+        return x
+    }
+
+    /// Puts the rows' K and V into their cells; the results are the cells after that.
+    private func write(
+        _ layer: LayerWeights, _ index: Int, _ normed: RowInput, _ inputs: Inputs, _ builder: borrowing GraphBuilder
+    ) -> (keys: Tensor, values: Tensor) {
+        let value = apply(layer.value, normed, builder)
+        let key = rotated(apply(layer.key, normed, builder), heads: model.keyHeadCount, inputs, builder)
+        let flat = builder.reshape(key, model.keySize, value.rows)
+        return (
+            builder.write(flat, into: cells.keys[index], at: inputs.cells),
+            builder.write(value, into: cells.values[index], at: inputs.cells)
+        )
+    }
+
+    private func apply(_ layer: LinearLayer, _ x: RowInput, _ builder: borrowing GraphBuilder) -> Tensor {
+        layer.apply(x, builder, threadCount: operators.threadCount)
     }
 
     private func rotated(
@@ -115,10 +137,10 @@ struct StageGraphBuilder {
             factors: weights.rotationFactors, model.rotation)
     }
 
-    private func logits(_ x: Tensor, _ builder: borrowing GraphBuilder) -> Tensor {
+    private func logits(_ x: Tensor, _ y: Tensor, _ builder: borrowing GraphBuilder) -> Tensor {
         guard let norm = weights.outputNorm, let output = weights.output else {
             preconditionFailure("a last stage without output weights")
         }
-        return output.apply(builder.rmsNorm(x, epsilon: model.normEpsilon, weight: norm), builder)
+        return apply(output, operators.normedSum(x, y, norm, [output], builder).normed, builder)
     }
 }

@@ -2,47 +2,42 @@ import DejaVuCore
 import DejaVuGGML
 import DejaVuGGUF
 
-/// A linear map of rows, and the seam at which its product is chosen.
-struct LinearLayer {
-    let weight: Tensor
-    let bias: Tensor?
-
-    func apply(_ x: Tensor, _ builder: borrowing GraphBuilder) -> Tensor {
-        let product = builder.product(weight, x)
-        return bias.map { builder.add(product, $0) } ?? product
-    }
-}
-
 /// One transformer layer.
 struct LayerWeights {
     let attentionNorm: Tensor
-    let query: LinearLayer
-    let key: LinearLayer
-    let value: LinearLayer
-    let attentionOutput: LinearLayer
+    var query: LinearLayer
+    var key: LinearLayer
+    var value: LinearLayer
+    var attentionOutput: LinearLayer
     let feedForwardNorm: Tensor
-    let gate: LinearLayer
-    let up: LinearLayer
-    let down: LinearLayer
+    var gate: LinearLayer
+    var up: LinearLayer
+    var down: LinearLayer
+
+    static var products: [WritableKeyPath<LayerWeights, LinearLayer>] {
+        [
+            \.query, \.key, \.value, \.attentionOutput, \.gate, \.up, \.down,
+        ]
+    }
 }
 
 /// The weights of a stage, in place in the mapped file where the backend allows it: only pages of these layers are
 /// ever touched, and workers on one machine share them.
 struct StageWeights {
-    let layers: [LayerWeights]
+    private(set) var layers: [LayerWeights]
     /// On the first stage.
     let embedding: Tensor?
     /// On the last stage.
     let outputNorm: Tensor?
-    let output: LinearLayer?
+    private(set) var output: LinearLayer?
     let rotationFactors: Tensor?
     /// Whether ggml rounds some product of one row differently than of several.
-    let needsRowPairs: Bool
+    private(set) var needsRowPairs = false
     private let context: TensorContext
     private let file: GGUFFile
 
     init(
-        file: GGUFFile, model: DecoderDescription, range: LayerRange, backend: Backend
+        file: GGUFFile, model: DecoderDescription, range: LayerRange, kernelSet: KernelSet, backend: Backend
     ) throws(DejaVuError) {
         let layout = TensorLayout(file: file, model: model)
         try layout.checkAll()
@@ -72,14 +67,41 @@ struct StageWeights {
             ? try loader.add(layout.vector(DecoderDescription.rotationFactorsName, model.rotation.dimensions / 2))
             : nil
         self.layers = layers
-        let products =
-            layers.flatMap { [$0.query, $0.key, $0.value, $0.attentionOutput, $0.gate, $0.up, $0.down] }
-            + (output.map { [$0] } ?? [])
-        needsRowPairs = products.contains { $0.weight.type.roundsSingleRowsDifferently }
         context = loader.context
         self.file = file
         try loader.context.place(loader.placed, in: file.file.buffer, on: backend)
         for info in loader.infos { file.advise(.willNeed, info) }
+        if kernelSet == .native { pack() }
+        let products = layers.flatMap { layer in LayerWeights.products.map { layer[keyPath: $0] } }
+        needsRowPairs = (products + (output.map { [$0] } ?? [])).contains {
+            $0.packed == nil && $0.weight.type.roundsSingleRowsDifferently
+        }
+    }
+
+    /// Packs every product that our kernels can compute; the others stay with ggml.
+    private mutating func pack() {
+        for index in layers.indices {
+            for product in LayerWeights.products {
+                let packed = packed(layers[index][keyPath: product])
+                layers[index][keyPath: product].packed = packed
+            }
+        }
+        if var layer = output {
+            layer.packed = packed(layer)
+            output = layer
+        }
+    }
+
+    private func packed(_ layer: LinearLayer) -> PackedMatrix? {
+        let weight = layer.weight
+        guard PackedMatrix.canPack(weight.type, rows: weight.rows, columns: weight.rowLength),
+            let info = file.tensor(weight.name)
+        else { return nil }
+        let matrix = PackedMatrix(
+            weight.type, rows: weight.rows, columns: weight.rowLength, from: file.bytes(of: info))
+        // The file's pages are not read again, but for single rows of the embeddings.
+        file.advise(.dontNeed, info)
+        return matrix
     }
 }
 

@@ -29,3 +29,7 @@ size_t dv_attention_scratch_floats(int heads, int keyHeads, int headSize, int po
 /// The arithmetic of ggml's unfused attention (product, soft_max, product) on one row at a time: queries and weights
 /// are rounded to F16, sums are F32. Every instruction set gives the same bits.
 void dv_attention_reference(const dv_attention *call, int worker, int workers);
+
+/// The fast one: F32 throughout but for the cells. Blocks of 64 positions with a running maximum (Dao et al. 2022);
+/// rows that follow each other in a sequence share the reading of cells. Every instruction set gives the same bits.
+void dv_attention_native(const dv_attention *call, int worker, int workers);

@@ -27,6 +27,7 @@ struct GoldenCase: Sendable, CustomTestStringConvertible {
             $0.sharpness = 3
             $0.layerCount = 5
         },
+        make("q8_0-mild") { $0.type = .q80 },
         make("f32-tied-biases") {
             $0.tiesOutput = true
             $0.hasBiases = true

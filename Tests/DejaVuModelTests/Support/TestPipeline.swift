@@ -7,6 +7,8 @@ import Foundation
 /// The file that tests with a real model use.
 enum ModelUnderTest {
     static let path: String? = ProcessInfo.processInfo.environment["DEJAVU_MODEL"]
+    /// Whether speeds are to be printed.
+    static let wantsBenchmark = ProcessInfo.processInfo.environment["DEJAVU_BENCH"] != nil
 }
 
 /// A chain of stages in this process, driven as a pipeline would be.
