@@ -34,7 +34,7 @@ struct BytePairEncoder: Sendable {
         byteSymbols = (0...255).map { byte in
             withUnsafePointer(to: UInt8(byte)) { symbols.insert(UnsafeBufferPointer(start: $0, count: 1)).index }
         }
-        let list = try file.require("tokenizer.ggml.merges", as: MetadataArray.self)
+        let list = try Self.mergeList(file)
         var merges = MergeTable(capacity: list.count)
         var rank: UInt32 = 0
         try list.forEachString { raw in
@@ -54,6 +54,20 @@ struct BytePairEncoder: Sendable {
         }
         self.symbols = symbols
         self.merges = merges
+    }
+
+    private static func mergeList(_ file: GGUFFile) throws(DejaVuError) -> MetadataArray {
+        let key = "tokenizer.ggml.merges"
+        let list = try file.require(key, as: MetadataArray.self)
+        var byteCount = 0
+        try list.forEachString { byteCount += $0.count }
+        guard list.count <= Vocabulary.tokenCountMax, byteCount <= Vocabulary.textBytesMax else {
+            throw DejaVuError(
+                .invalidFile,
+                "\(key) has \(list.count) merges in \(byteCount) bytes; at most \(Vocabulary.tokenCountMax) in "
+                    + "\(Vocabulary.textBytesMax) are allowed", subject: key)
+        }
+        return list
     }
 
     /// Appends the tokens of a text without special tokens. About `admitsControl` see `Tokenizer.encode(pieces:)`.

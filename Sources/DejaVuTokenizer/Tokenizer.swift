@@ -35,7 +35,7 @@ package final class Tokenizer: Sendable {
     /// Reads the `tokenizer.ggml.…` metadata. An unknown kind of tokenizer or pre-tokenizer is an error that names it.
     package init(_ file: GGUFFile) throws(DejaVuError) {
         vocabulary = try Vocabulary(file)
-        special = SpecialTokens(vocabulary)
+        special = try SpecialTokens(vocabulary)
         encoder =
             switch vocabulary.model {
             case .bytePairs: .bytePairs(try BytePairEncoder(vocabulary, file))

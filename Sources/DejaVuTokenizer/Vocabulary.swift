@@ -7,7 +7,9 @@ struct Vocabulary: Sendable {
     enum Model: Sendable { case bytePairs, sentencePieces }
 
     /// More tokens than any known model has.
-    static let tokenCountMax = 1 << 24
+    static let tokenCountMax = 1 << 22
+    /// More bytes than any known model's tokens or merges have.
+    static let textBytesMax = 1 << 28
 
     let model: Model
     /// The texts as the file has them, by token.
@@ -76,7 +78,10 @@ struct Vocabulary: Sendable {
         }
         var texts = ByteStringIndex(minimumCapacity: array.count)
         var duplicate: Int?
+        var byteCount = 0
         try array.forEachString { raw in
+            byteCount += raw.count
+            guard byteCount <= textBytesMax else { return }
             let index = texts.strings.count
             var isNew = false
             if raw.isEmpty {
@@ -89,6 +94,10 @@ struct Vocabulary: Sendable {
                 duplicate = duplicate ?? index
                 texts.appendUnfindable()
             }
+        }
+        guard byteCount <= textBytesMax else {
+            throw DejaVuError(
+                .invalidFile, "\(key) has \(byteCount) bytes; at most \(textBytesMax) are allowed", subject: key)
         }
         if let duplicate {
             throw DejaVuError(.invalidFile, "\(key)[\(duplicate)] has the text of an earlier token", subject: key)

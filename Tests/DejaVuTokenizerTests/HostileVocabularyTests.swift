@@ -1,6 +1,7 @@
 import DejaVuCore
 import DejaVuGGUF
 import DejaVuTokenizer
+import Foundation
 import Testing
 
 /// A change to the small byte-level vocabulary, and what the error must name.
@@ -60,4 +61,53 @@ func hostileVocabulary_isRefusedByName(_ hostile: HostileVocabulary) throws {
     #expect(tokenizer.encode("abxab \u{2603}", parseSpecial: true, addSpecial: true) == [3, 3])
     #expect(tokenizer.bytes(of: 1).elementsEqual("[EMPTY_1]".utf8))
     #expect(tokenizer.bytes(of: 4).elementsEqual("\u{2603}".utf8))
+}
+
+@Test func vocabulary_manySpecialTokensThatBeginWithEachOther_isRefused() throws {
+    for (count, isFine) in [(60, true), (100, false)] {
+        var writer = GGUFWriter()
+        writer.set("tokenizer.ggml.model", .string("llama"))
+        writer.set("tokenizer.ggml.tokens", .strings((1...count).map { String(repeating: "x", count: $0) }))
+        writer.set("tokenizer.ggml.token_type", .integers([Int32](repeating: 4, count: count)))
+        let file = try GGUFFile(bytes: writer.bytes())
+        if isFine {
+            let tokens = try Tokenizer(file).encode(
+                String(repeating: "x", count: 125), parseSpecial: false, addSpecial: false)
+            #expect(tokens == [59, 59, 4])
+        } else {
+            let error = #expect(throws: DejaVuError.self) { try Tokenizer(file) }
+            #expect(error?.message.contains("begin with each other") == true)
+        }
+    }
+}
+
+/// How many mutated files are tried: 100, or what DEJAVU_COUNT says.
+private let mutationCount = ProcessInfo.processInfo.environment["DEJAVU_COUNT"].flatMap { Int($0) } ?? 100
+
+@Test func mutatedVocabularies_areUsedOrRefused_neverCrash() throws {
+    var used = 0
+    for name in ["byte-pairs", "sentence-pieces"] {
+        let fixture = try Fixture(name)
+        let original = fixture.writer(preTokenizer: fixture.sections[0].preTokenizer).bytes()
+        for seed in 0..<mutationCount {
+            var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
+            func next(below bound: Int) -> Int {
+                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                return Int((state >> 33) % UInt64(bound))
+            }
+            var bytes = original
+            for _ in 0...next(below: 20) { bytes[next(below: bytes.count)] = UInt8(next(below: 256)) }
+            guard let tokenizer = try? Tokenizer(GGUFFile(bytes: bytes)) else { continue }
+            used += 1
+            let text = "Hello <|im_end|></s> 12345 don't\n\n \u{301}é 你好 ``` x,y"
+            for special in [true, false] {
+                let tokens = tokenizer.encode(text, parseSpecial: special, addSpecial: true)
+                #expect(tokens.allSatisfy { tokenizer.contains($0) })
+                _ = try tokenizer.decode(tokens, showsHidden: special)
+            }
+            let chat = tokenizer.encode(pieces: [Tokenizer.Piece(text, isTemplate: false)], addSpecial: false)
+            #expect(!chat.contains { tokenizer.isControl($0) })
+        }
+    }
+    #expect(used > 0)
 }
