@@ -2,9 +2,10 @@
 
 #if defined(__x86_64__)
 
-// Matrix tiles do the integer dots of 16 records, 16 rows and 32 columns at once. A chunk of a panel is first
-// unpacked into a scratch that stays in the first-level cache; then each tile of records runs over it. The float
-// additions are those of the numeric definition; between chunks the sums rest in `out`, which changes no bit.
+// Matrix tiles do the integer dots of 16 records, 16 rows and 32 columns at once. A chunk of a panel is first unpacked
+// into a scratch that stays near; then each tile of records runs over it. The float additions are those of the numeric
+// definition; between chunks the sums rest in `out`, which changes no bit. The float part is the limit: while the
+// matrix unit is in use, vectors of 512 bits run at half rate.
 
 enum {
     TILE_RECORDS = 16,

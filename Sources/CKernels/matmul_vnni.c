@@ -31,8 +31,8 @@ TARGET_VNNI INLINE __m512 accumulate(
     return minimum ? _mm512_fmadd_ps(block->minimum, _mm512_set1_ps(info->sum), sums) : sums;
 }
 
-/// `count` records (a constant after inlining) from `first` on times one panel. A lane is a row of the result, so nothing
-/// is added across lanes.
+/// `count` records (a constant after inlining) from `first` on times one panel. A lane is a row of the result, so
+/// nothing is added across lanes.
 TARGET_VNNI INLINE void multiply(int type, int count, const matmul_job *job, int64_t panel, int64_t first) {
     const size_t stride = record_size(job->cols);
     record_cursor cursor = cursor_at(job->records + (size_t)first * stride, stride, job->cols, 0, count);

@@ -54,17 +54,5 @@ INLINE float half_to_float(uint16_t half) {
     return float_of(sign | bits);
 }
 
-/// `value` (finite, not negative) rounded to the nearest half-precision number, ties to even; above the largest,
-/// infinity.
-INLINE float round_to_half(float value) {
-    // Adding and taking away a power of two leaves as many bits as half precision has, at the value's exponent, but
-    // not below the spacing of half-precision subnormals, 2^-24.
-    const uint32_t exponent = bits_of(value) & 0x7F800000u;
-    const uint32_t smallest = (127u - 14u) << 23;
-    const float magic = float_of((exponent > smallest ? exponent : smallest) + (13u << 23)) * 1.5f;
-    const float rounded = (value + magic) - magic;
-    return value >= 65520.0f ? __builtin_inff() : rounded;
-}
-
 /// The first row (or panel) of thread `ith`'s share when `count` are divided among `nth`.
 INLINE int64_t share_start(int64_t count, int ith, int nth) { return count * ith / nth; }
