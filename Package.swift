@@ -119,6 +119,7 @@ let package = Package(
         tests("DejaVuLib", ["DejaVuCore"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
+        tests("DejaVuTemplate", ["DejaVuCore"], fixtures: "Fixtures"),
         tests("DejaVuTokenizer", ["DejaVuCore", "DejaVuGGUF"], fixtures: "Fixtures"),
         // Real worker and controller processes, for tests to kill.
         .executableTarget(
