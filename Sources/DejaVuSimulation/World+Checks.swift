@@ -132,6 +132,17 @@ extension World {
         }
     }
 
+    /// A cluster with nothing to do goes on to prove that it could.
+    mutating func checkIdle() {
+        guard controller.status(at: now).pipelines.contains(where: { $0.state == .serving }) else { return }
+        let limits = scenario.configuration.limits
+        for _ in 0..<3 {
+            run(until: now + limits.probeInterval + .seconds(1))
+            let status = controller.status(at: now)
+            if !status.ready { note("idle and not ready: \(status.reason ?? "")") }
+        }
+    }
+
     /// Without faults nothing is run twice, and only poison costs workers.
     private mutating func checkCalm() {
         let counters = controller.counters

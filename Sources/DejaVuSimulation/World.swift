@@ -94,16 +94,16 @@ package struct World: Sendable {
 
     /// Runs to the end: every client has its answer, every cell is back, and nothing is planned any more.
     package mutating func run() {
-        while violations.isEmpty, let entry = queue.pop() {
+        while violations.isEmpty, !isOver, let entry = queue.pop() {
             now = max(now, entry.at)
-            if now > Self.timeMax {
+            guard now <= Self.timeMax else {
                 violations.append("some request has not ended after \(now)")
                 break
             }
-            if isOver { break }
             perform(entry)
         }
         if violations.isEmpty { checkEnd() }
+        if violations.isEmpty, scenario.faults.isEmpty, !stopped { checkIdle() }
     }
 
     /// Runs until the given time, or the end.

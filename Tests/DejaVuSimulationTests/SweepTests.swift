@@ -1,3 +1,4 @@
+import DejaVuControl
 import DejaVuSimulation
 import Foundation
 import Testing
@@ -19,5 +20,12 @@ private let seeds: Range<UInt64> = {
         Issue.record("seed \(failure.seed): \(failure.violation)\n\(failure.story.joined(separator: "\n"))")
     }
     #expect(result.seeds == seeds.count || !result.failures.isEmpty)
+    if seeds.count >= 200, result.failures.isEmpty {
+        let totals = result.totals
+        #expect(
+            totals.recoveries > 0 && totals.passesVoided > 0 && totals.replayRows > 0 && totals.sequencesParked > 0
+                && totals.sequencesPoisoned > 0 && totals.requestsRefused > 0 && totals.messagesStale > 0,
+            "the seeds do not reach what they are to test")
+    }
     print("\(result.seeds) seeds, \(result.events) events")
 }
