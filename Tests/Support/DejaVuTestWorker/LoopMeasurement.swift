@@ -8,16 +8,28 @@ import Synchronization
 /// How long the controller's loop takes: the time from a token to the next where the device takes none, over real
 /// sockets and processes; and what the processes cost when nothing happens.
 enum LoopMeasurement {
+    /// What the controller's thread spends on events, per pass.
+    private final class Cost: ControllerObserver {
+        private let nanoseconds = Atomic<Int64>(0)
+        private let passes = Atomic<Int64>(0)
+        func handled(in span: TimeSpan) { nanoseconds.wrappingAdd(span.nanoseconds, ordering: .relaxed) }
+        func passRan(_ timing: PassTiming, by worker: WorkerID) { passes.wrappingAdd(1, ordering: .relaxed) }
+        var microsecondsPerStep: Double {
+            Double(nanoseconds.load(ordering: .relaxed)) / Double(max(passes.load(ordering: .relaxed), 1)) / 1000
+        }
+    }
+
     static func run(stateDirectory: String, stageCount: Int, streamCount: Int) async throws {
         let profile = EmulationProfile.instant
         let configuration = ControllerConfiguration(
             model: profile.model, layerCount: profile.layerCount, vocabularyCount: profile.vocabularyCount,
             stageCount: stageCount, limits: ControllerLimits(contextLength: 2048))
+        let cost = Cost()
         let service = try await ControllerService.start(
             ControllerOptions(
                 configuration: configuration, stateDirectory: stateDirectory,
                 localWorkers: LocalWorkers(count: stageCount, arguments: ["test-worker", "worker", "0"])),
-            logger: TestWorker.logger)
+            observer: cost, logger: TestWorker.logger)
         while await !service.status().ready { try await Task.sleep(for: .milliseconds(20)) }
         let gaps = await withTaskGroup(of: [Int64].self) { group in
             for _ in 0..<streamCount { group.addTask { await stream(from: service) } }
@@ -29,6 +41,7 @@ enum LoopMeasurement {
         TestWorker.say(
             "\(stageCount) stages, \(streamCount) streams, \(gaps.count) steps: p50 \(percentile(0.5)) us, "
                 + "p95 \(percentile(0.95)) us, p99 \(percentile(0.99)) us", to: 1)
+        TestWorker.say("the controller needs \(cost.microsecondsPerStep) us for a step", to: 1)
         let before = processorSeconds(service)
         try await Task.sleep(for: .seconds(10))
         let idle = (processorSeconds(service) - before) / 10 * 100
