@@ -93,7 +93,7 @@ func cluster_mixedRequests_textsEqualTheReference(stages: Int, overTCP: Bool) as
         let running = service.request([5], outputs: 300)
         async let answer = service.answer(to: running)
         try await wait("it runs") { await service.status().counters.tokensEmitted > 0 }
-        await service.drain(until: ControllerService.now + .seconds(30))
+        await service.drain(until: ControllerService.now + .seconds(300))
         #expect(await answer == expected(running))
         let late = await service.answer(to: service.request([5], outputs: 3))
         #expect(late.refusal?.code == .unavailable)

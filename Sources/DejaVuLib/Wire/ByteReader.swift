@@ -61,6 +61,7 @@ public struct ByteReader {
 
     public mutating func readTokens() throws(DejaVuError) -> [TokenID] {
         let count = try readCount(of: MemoryLayout<TokenID>.size)
+        guard count > 0 else { return [] }
         let bytes = try readSlice(count * MemoryLayout<TokenID>.size)
         return [TokenID](unsafeUninitializedCapacity: count) { tokens, initialized in
             bytes.withUnsafeReadableBytes { UnsafeMutableRawBufferPointer(tokens).copyMemory(from: $0) }
