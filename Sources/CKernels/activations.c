@@ -37,7 +37,8 @@ INLINE floats half_or_single(floats values) {
     const floats magnitudes = (floats)((words)values ^ sign);
     // Adding and taking away 1.5 times a power of two leaves as many bits as half precision has at the value's
     // exponent, but not below the spacing of its subnormals, 2^-24.
-    const words exponents = __builtin_elementwise_max((words)magnitudes & 0x7F800000u, (words){} + ((127u - 14u) << 23));
+    const words smallest = (words){} + ((127u - 14u) << 23);
+    const words exponents = __builtin_elementwise_max((words)magnitudes & 0x7F800000u, smallest);
     const floats magic = (floats)(exponents + (13u << 23)) * 1.5f;
     const floats rounded = (magnitudes + magic) - magic;
     // 65520 and more would become infinite; a NaN compares false and stays.
