@@ -16,8 +16,8 @@ public enum EmulatedChain {
         mix64(input ^ mix64(UInt64(layer) &<< 32 ^ UInt64(position) &+ 0x1405_7B7E_F767_814F))
     }
 
-    /// What one row adds to the attention of the positions at and after it. Contributions are summed with wrap-around, so
-    /// that a reader may take the rows in any order.
+    /// What one row adds to the attention of the positions at and after it. Contributions are summed with wrap-around,
+    /// so that a reader may take the rows in any order.
     @inlinable public static func contribution(of row: UInt64, at position: Int) -> UInt64 {
         mix64(row &+ UInt64(position) &* 0x9E37_79B9_7F4A_7C15)
     }

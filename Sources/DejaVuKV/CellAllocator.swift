@@ -2,9 +2,9 @@ package import DejaVuCore
 
 /// Hands out contiguous runs of cells.
 ///
-/// Every cell is at any moment in exactly one run, free or used: runs never overlap, none is lost, and two free runs never
-/// touch. Counts and starts are multiples of `CellRun.granularity`. Best fit, the lowest address among equals: the large
-/// runs are kept for those who need them.
+/// Every cell is at any moment in exactly one run, free or used: runs never overlap, none is lost, and two free runs
+/// never touch. Counts and starts are multiples of `CellRun.granularity`. Best fit, the lowest address among equals:
+/// the large runs are kept for those who need them.
 package struct CellAllocator: Hashable, Sendable {
     package let cellCount: Int
     /// Ascending by start.

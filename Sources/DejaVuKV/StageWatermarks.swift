@@ -1,6 +1,7 @@
 /// How many leading positions of one sequence each stage of its pipeline holds, as far as they have said so.
 ///
-/// A watermark only rises while a stage keeps its memory; it falls to 0 when the stage's place is taken by another worker.
+/// A watermark only rises while a stage keeps its memory; it falls to 0 when the stage's place is taken by another
+/// worker.
 package struct StageWatermarks: Hashable, Codable, Sendable {
     private var levels: [Int]
 

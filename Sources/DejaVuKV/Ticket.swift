@@ -24,7 +24,8 @@ public struct Ticket: Hashable, Codable, Sendable {
 package struct TicketBook: Hashable, Sendable {
     /// Ascending by sequence.
     private var open: [Ticket] = []
-    /// The greatest number ever taken in. Numbers come in ascending order, since their giver counts and links keep order.
+    /// The greatest number ever taken in. Numbers come in ascending order, since their giver counts and links keep
+    /// order.
     private var numberMax: UInt64 = 0
 
     package init() {}

@@ -27,7 +27,7 @@ package enum SimulationSweep {
         var result = Result()
         for seed in seeds {
             starting(seed)
-            let scenario = Scenario.random(seed: seed)
+            let scenario = Scenario.drawn(seed: seed)
             var world = try World(scenario)
             world.run()
             result.seeds += 1

@@ -48,7 +48,8 @@ extension World {
         }
     }
 
-    /// A cancelled request, a finished choice and a request past its deadline have ended when the controller has heard so.
+    /// A cancelled request, a finished choice and a request past its deadline have ended when the controller has heard
+    /// so.
     mutating func checkAnswered(_ event: ControllerEvent) {
         switch event {
         case .cancel(let request):

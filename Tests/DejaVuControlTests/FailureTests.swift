@@ -89,7 +89,8 @@ import Testing
     #expect(cluster.actions.emitted == [4, 5] && cluster.actions.finished == [.length])
 }
 
-/// "With one it runs alone in its pass; with three it ends with an error that names the cause, and the workers live on."
+/// "With one it runs alone in its pass; with three it ends with an error that names the cause, and the workers live
+/// on."
 @Test func poison_threeDeaths_endsItAloneAndNobodyElse() throws {
     var cluster = try Cluster(cells: 8192)
     cluster.start(workers: 1...1)

@@ -7,7 +7,7 @@ import Testing
 /// "Events and actions are Codable: `dejavu replay LOG` runs a recorded log through the machine."
 @Test(arguments: [UInt64(4), 7, 31])
 func replay_logOfAStormyRun_givesTheSameActions(seed: UInt64) throws {
-    let scenario = Scenario.random(seed: seed, weather: .stormy)
+    let scenario = Scenario.drawn(seed: seed, weather: .stormy)
     var world = try World(scenario, keepsLog: true)
     world.run()
     #expect(world.violations.isEmpty)
@@ -26,7 +26,7 @@ func replay_logOfAStormyRun_givesTheSameActions(seed: UInt64) throws {
 
 /// "Same seed, same run."
 @Test func world_sameSeed_isTheSameRun() throws {
-    let scenario = Scenario.random(seed: 12, weather: .stormy)
+    let scenario = Scenario.drawn(seed: 12, weather: .stormy)
     var first = try World(scenario, tellsStory: true, keepsLog: true)
     var second = try World(scenario, tellsStory: true, keepsLog: true)
     first.run()

@@ -9,8 +9,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     package var choiceCountMax: Int = 128
     /// Rows of one pass: the token budget.
     package var passRowsMax: Int = 512
-    /// Rows of prompts and replays in a pass of a pipeline that also has steps to run, so that a step never waits behind
-    /// more than one chunk.
+    /// Rows of prompts and replays in a pass of a pipeline that also has steps to run, so that a step never waits
+    /// behind more than one chunk.
     package var chunkRowsMax: Int = 256
     /// Sequences that make a step in one pass.
     package var microbatchSequencesMax: Int = 256
@@ -29,8 +29,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     package var tickInterval: TimeSpan = .milliseconds(100)
     /// A worker that was not heard of for so long is dead.
     package var silenceMax: TimeSpan = .milliseconds(500)
-    /// A worker with work that makes no progress for the greater of this and `hangFactor` times its longest recent pass is
-    /// hung.
+    /// A worker with work that makes no progress for the greater of this and `hangFactor` times its longest recent pass
+    /// is hung.
     package var hangMin: TimeSpan = .seconds(2)
     package var hangFactor: Int = 10
     /// Loading a stage takes at most this.

@@ -58,8 +58,8 @@ extension ControllerMachine {
         end(state.choices[choice], .stop)
     }
 
-    /// Asks every stage to forget a sequence that leaves, as soon as no pass contains it: a pass that was sent never meets
-    /// a sequence that is gone.
+    /// Asks every stage to forget a sequence that leaves, as soon as no pass contains it: a pass that was sent never
+    /// meets a sequence that is gone.
     mutating func settle(_ id: SequenceID) {
         guard let at = sequences.index(of: id), sequences[at: at].phase == .leaving, sequences[at: at].inFlight == 0,
             !sequences[at: at].releasesSent

@@ -2,8 +2,8 @@ import DejaVuCore
 import DejaVuKV
 
 extension ControllerMachine {
-    /// Proves what the machine promises about itself: every cell has one owner, every list agrees with every other, every
-    /// limit holds. For tests and simulation; costs time in proportion to everything.
+    /// Proves what the machine promises about itself: every cell has one owner, every list agrees with every other,
+    /// every limit holds. For tests and simulation; costs time in proportion to everything.
     package func checkIntegrity() {
         checkQueue()
         checkSequences()

@@ -39,7 +39,8 @@ extension ControllerMachine {
         if let numericClass, hello.numericClass != numericClass {
             return DejaVuError(
                 .mismatch,
-                "the cluster computes in numeric class \(numericClass), the worker \(hello.name) in \(hello.numericClass)",
+                "the cluster computes in numeric class \(numericClass), the worker \(hello.name) in"
+                    + " \(hello.numericClass)",
                 subject: "numericClass")
         }
         if hello.kvBytesPerPositionAndLayer < 1 || hello.kvBytesMax < 0 {
@@ -106,8 +107,8 @@ extension ControllerMachine {
         for sequence in quiet { becomeQuiet(sequence) }
     }
 
-    /// A worker says that its link to the next stage broke. Rows may be lost, so the epoch ends; if the link fails again and
-    /// again, the receiving worker is given up.
+    /// A worker says that its link to the next stage broke. Rows may be lost, so the epoch ends; if the link fails
+    /// again and again, the receiving worker is given up.
     mutating func peerLost(_ peer: WorkerID, reportedBy id: WorkerID) {
         guard let place = workers[id]?.place, pipelines[place.pipeline].phase != .forming,
             place.stage + 1 < pipelines[place.pipeline].stages.count,

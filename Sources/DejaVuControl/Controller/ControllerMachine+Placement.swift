@@ -27,8 +27,9 @@ extension ControllerMachine {
         }
     }
 
-    /// Gives every pipeline that lacks workers those that are free, the nearest to completion first. If they do not suffice,
-    /// a pipeline that cannot run anyway gives its own. What is left in pipelines that cannot run goes to those that can.
+    /// Gives every pipeline that lacks workers those that are free, the nearest to completion first. If they do not
+    /// suffice, a pipeline that cannot run anyway gives its own. What is left in pipelines that cannot run goes to
+    /// those that can.
     mutating func place() {
         guard !stopped else { return }
         let order = pipelines.indices.filter { pipelines[$0].phase == .forming }.sorted {
@@ -101,8 +102,8 @@ extension ControllerMachine {
         }
     }
 
-    /// What the least memory of all stages holds. A pipeline that has cells keeps their number if it can, and with them the
-    /// KV of its sequences.
+    /// What the least memory of all stages holds. A pipeline that has cells keeps their number if it can, and with them
+    /// the KV of its sequences.
     private func cellCount(for index: Int, _ members: [WorkerID]) -> Int {
         var capacity = limits.cellsMax / CellRun.granularity * CellRun.granularity
         for (stage, id) in members.enumerated() {

@@ -3,9 +3,9 @@ import DejaVuKV
 
 /// What the next pass is: the rule of work under the token budget.
 ///
-/// Steps first, in microbatches of equal size, one for each stage and regrouped at every pass; then chunks of prompts and
-/// replays, the oldest first. A sequence is in one pass at a time, except that the chunks of a prompt follow each other
-/// through the stages.
+/// Steps first, in microbatches of equal size, one for each stage and regrouped at every pass; then chunks of prompts
+/// and replays, the oldest first. A sequence is in one pass at a time, except that the chunks of a prompt follow each
+/// other through the stages.
 extension ControllerMachine {
     mutating func schedule(_ index: Int) {
         let flightsMax = pipelines[index].stages.count + limits.passesExtra

@@ -6,8 +6,8 @@ import DejaVuKV
 /// A pure state machine: the same events at the same times give the same actions, in every process. Its promises:
 /// - A token that was emitted is never changed, repeated or lost, whatever happens to workers.
 /// - Cells are given to another sequence only when every stage that had them has said that they are quiet, or is gone.
-/// - A sequence's next work is always `w ..< k` of the rule of work, so recovery is the same code as serving: a stage that
-///   lost its memory has watermark 0, and what it lacks is run again.
+/// - A sequence's next work is always `w ..< k` of the rule of work, so recovery is the same code as serving: a stage
+///   that lost its memory has watermark 0, and what it lacks is run again.
 /// - Every wait has a deadline that is judged by the ticks it asks for.
 package struct ControllerMachine: Sendable {
     package let configuration: ControllerConfiguration

@@ -35,8 +35,8 @@ struct SequenceState: Hashable {
     var sentMax = 0
     /// Workers lost in a row in passes that contain it.
     var strikes = 0
-    /// Where the cause must be, if it is this sequence: the positions that all those passes ran, `record.knownCount` among
-    /// them if they sampled.
+    /// Where the cause must be, if it is this sequence: the positions that all those passes ran, `record.knownCount`
+    /// among them if they sampled.
     var struck = 0..<0
 
     init(record: SequenceRecord, isProbe: Bool, stageCount: Int) {

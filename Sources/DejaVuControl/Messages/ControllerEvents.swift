@@ -8,7 +8,8 @@ public struct TimerID: Hashable, Codable, Sendable {
 
 /// Everything that can happen to the controller machine.
 public enum ControllerEvent: Hashable, Codable, Sendable {
-    /// A worker's link is open and its handshake has passed. The id was never used before, even if the process is known.
+    /// A worker's link is open and its handshake has passed. The id was never used before, even if the process is
+    /// known.
     case workerJoined(WorkerID, WorkerHello)
     /// A link is broken or a local child has ended.
     case workerLost(WorkerID, reason: String)

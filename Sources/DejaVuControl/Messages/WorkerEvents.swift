@@ -47,8 +47,8 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case send(WorkerMessage)
     /// Close the link to a controller whose term has passed.
     case rejectController(reason: String)
-    /// Make the engine of these layers with that many cells, in place of the one that is there. Answered by `.loaded` or
-    /// `.loadFailed` with the same pipeline and epoch.
+    /// Make the engine of these layers with that many cells, in place of the one that is there. Answered by `.loaded`
+    /// or `.loadFailed` with the same pipeline and epoch.
     case load(StageAssignment)
     /// Open a link for hidden rows to the next stage. Answered by `.peerConnected` or `.peerLost`.
     case connect(PeerAddress)

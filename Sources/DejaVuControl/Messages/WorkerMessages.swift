@@ -79,14 +79,14 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case welcome(WorkerID)
     /// Not taken: the worker shows the error, which names both sides, and exits 1.
     case refused(DejaVuError)
-    /// Load these layers and wire the next stage. Answered by `.assigned`. A worker that has the same layers of the same
-    /// pipeline with as many cells keeps its engine and its open sequences; passes of earlier epochs are void.
+    /// Load these layers and wire the next stage. Answered by `.assigned`. A worker that has the same layers of the
+    /// same pipeline with as many cells keeps its engine and its open sequences; passes of earlier epochs are void.
     case assign(StageAssignment)
-    /// Give a sequence its cells. Sent before the first pass that contains it and not answered. Rows from the stage before
-    /// may overtake it, since they come over another link: a pass waits until all its sequences are open.
+    /// Give a sequence its cells. Sent before the first pass that contains it and not answered. Rows from the stage
+    /// before may overtake it, since they come over another link: a pass waits until all its sequences are open.
     case open(SequenceRecord, cells: CellRun, ticket: Ticket)
-    /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet. The controller sends it
-    /// only when no pass of the current epoch that contains the sequence is in flight.
+    /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet. The controller sends
+    /// it only when no pass of the current epoch that contains the sequence is in flight.
     case release(SequenceID)
     /// To the first stage: run this and pass it on.
     case run(Pass)

@@ -46,7 +46,8 @@ extension WorkerMachine {
             if entry.first < 0 || entry.tokens.isEmpty || entry.end > ticket.positionLimit {
                 return DejaVuError(
                     .invalidArgument,
-                    "\(entry.sequence) has leave for \(ticket.positionLimit) positions, not for \(entry.first)..<\(entry.end)"
+                    "\(entry.sequence) has leave for \(ticket.positionLimit) positions,"
+                        + " not for \(entry.first)..<\(entry.end)"
                 )
             }
             if entry.first > sequence.watermark {

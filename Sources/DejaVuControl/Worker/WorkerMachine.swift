@@ -5,8 +5,8 @@ import DejaVuKV
 ///
 /// A pure state machine; its process executes the actions. Rules:
 /// - It obeys the greatest term that it has seen. A greater one, and each `.welcome`, starts with a clean slate.
-/// - Passes run one at a time in the order of their arrival. A pass of another pipeline or epoch than the stage's is void:
-///   it does not start, and what it gave if it was running goes nowhere. What it committed stays valid.
+/// - Passes run one at a time in the order of their arrival. A pass of another pipeline or epoch than the stage's is
+///   void: it does not start, and what it gave if it was running goes nowhere. What it committed stays valid.
 /// - The pass at the head waits until all its sequences are open; what comes behind waits too, so links stay in order.
 /// - After a pass that failed nothing else runs until the next epoch.
 /// - A pass runs only under open tickets, and never starts above a watermark.

@@ -13,13 +13,13 @@ extension Scenario {
     }
 
     /// The scenario of a seed: the same in every process.
-    package static func random(seed: UInt64) -> Scenario {
+    package static func drawn(seed: UInt64) -> Scenario {
         var random = SeededGenerator(seed: seed)
         let weather: Weather = random.chance(0.35) ? .calm : random.chance(0.85) ? .stormy : .poisoned
-        return Scenario.random(seed: seed, weather: weather)
+        return Scenario.drawn(seed: seed, weather: weather)
     }
 
-    package static func random(seed: UInt64, weather: Weather) -> Scenario {
+    package static func drawn(seed: UInt64, weather: Weather) -> Scenario {
         var random = SeededGenerator(seed: mix64(seed))
         let configuration = configuration(&random)
         let needed = configuration.stageCount * configuration.pipelineCount
