@@ -7,13 +7,14 @@ package struct TemplateLimits: Sendable {
     /// Bytes of template source.
     package var sourceBytes = 1 << 20
     /// How deeply statements and expressions may be nested in the source.
-    package var parseDepth = 100
+    package var parseDepth = 64
     /// How many nodes deep an expression may be: a chain of `+` counts as well as brackets do.
     package var expressionDepth = 200
     /// Expressions and statements evaluated in one rendering; long strings and lists count in proportion.
     package var steps = 5_000_000
-    /// Evaluations inside one another, including the calls of macros and recursive loops.
-    package var evaluationDepth = 800
+    /// Evaluations inside one another, including the calls of macros and recursive loops. An optimised build needs
+    /// less than 1 MiB of stack for the default, and for the default of `parseDepth`.
+    package var evaluationDepth = 500
     /// Bytes of the rendered text.
     package var outputBytes = 16 << 20
     /// Bytes of a single string while rendering.

@@ -1,6 +1,8 @@
 """Renders templates with Python's jinja2 and with ours, and compares.
 
-    compare.py --checker 'dejavu template-check' DIRECTORY_OR_TEMPLATE... [--fuzz COUNT] [--seed SEED]
+    compare.py --checker 'dejavu template-check' PATH... [--fuzz COUNT] [--seed SEED]
+
+A path is a .jinja file or a directory of them, a .gguf file, or a C++ test of llama.cpp with templates in it.
 
 Every template meets every conversation. Texts must be equal; where jinja2 raises, ours must refuse too. Exits with 1
 if anything differs. With --fuzz, random templates are compared as well; the seed names the run.
@@ -15,6 +17,7 @@ from checker import Checker
 from conversations import CONVERSATIONS
 from fuzz import Fuzzer
 from oracle import render
+from sources import templates
 
 
 def agree(ours, theirs):
@@ -29,8 +32,8 @@ def agree(ours, theirs):
 def compare_templates(checker, paths):
     failures = 0
     total = 0
-    for path in paths:
-        source = path.read_text(encoding="utf-8")
+    sources = [source for path in paths for source in templates(path)]
+    for name, source in sources:
         refused = 0
         for number, context in enumerate(CONVERSATIONS):
             theirs = render(source, context)
@@ -39,9 +42,9 @@ def compare_templates(checker, paths):
             refused += theirs[0] == "error"
             if not agree(ours, theirs):
                 failures += 1
-                print(f"{path.name}, conversation {number}:\n  jinja2: {theirs}\n  ours:   {ours}")
-        print(f"{path.name}: {len(CONVERSATIONS) - refused} rendered, {refused} refused by jinja2")
-    print(f"templates: {len(paths)}, renderings: {total}, differences: {failures}")
+                print(f"{name}, conversation {number}:\n  jinja2: {theirs}\n  ours:   {ours}")
+        print(f"{name}: {len(CONVERSATIONS) - refused} rendered, {refused} refused by jinja2")
+    print(f"templates: {len(sources)}, renderings: {total}, differences: {failures}")
     return failures
 
 
@@ -73,12 +76,9 @@ def main():
     parser.add_argument("--seed", default="1")
     parser.add_argument("paths", nargs="*", type=pathlib.Path)
     options = parser.parse_args()
-    paths = []
-    for path in options.paths:
-        paths += sorted(path.glob("*.jinja")) if path.is_dir() else [path]
     warnings.simplefilter("ignore", SyntaxWarning)
     checker = Checker(options.checker)
-    failures = compare_templates(checker, paths) if paths else 0
+    failures = compare_templates(checker, options.paths) if options.paths else 0
     failures += compare_random(checker, options.fuzz, options.seed) if options.fuzz else 0
     checker.close()
     sys.exit(1 if failures else 0)

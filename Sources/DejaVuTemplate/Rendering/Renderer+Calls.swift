@@ -27,9 +27,9 @@ extension Renderer {
         let definition = macro.definition
         let scope = Scope(slots: scopes.frames[definition.frame].names.count, parent: outer)
         reset(scope, definition.frame)
-        try bind(arguments, definition, scope)
         return try deeper { () throws(DejaVuError) in
-            try capture { () throws(DejaVuError) in try run(definition.body, scope) }.text
+            try bind(arguments, definition, scope)
+            return try capture { () throws(DejaVuError) in try run(definition.body, scope) }.text
         }
     }
 

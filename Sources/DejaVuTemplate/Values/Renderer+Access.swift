@@ -6,7 +6,7 @@ extension Renderer {
         switch value {
         case .list(let list), .tuple(let list): return .items(list.items, 0)
         case .dict(let dict): return .items(dict.keys, 0)
-        case .string(let string): return .scalars(string, 0)
+        case .string(let string): return .scalars(string.plain, 0)
         case .undefined: return .empty
         case .object(let object):
             switch object {
