@@ -28,6 +28,8 @@ package struct RandomModel: Sendable {
     package var hasBiases = false
     /// How strongly queries, keys, values and gates vary: the greater, the farther any mistake carries, rounding too.
     package var sharpness: Float = 0.6
+    /// What tensors' offsets are multiples of.
+    package var alignment = 32
 
     package init() {}
 
@@ -35,7 +37,7 @@ package struct RandomModel: Sendable {
     ///
     /// - Throws: `.unsupported` if the rows cannot be encoded in the type.
     package func bytes() throws(DejaVuError) -> [UInt8] {
-        var writer = GGUFWriter()
+        var writer = GGUFWriter(alignment: alignment)
         writeMetadata(&writer)
         var values = SeededGenerator(seed: seed)
         try add("token_embd.weight", [embeddingSize, vocabularySize], 1, &values, &writer)

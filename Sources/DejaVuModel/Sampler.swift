@@ -83,17 +83,31 @@ struct Candidate {
     }
 }
 
+/// Sixteen at a time: the vocabulary is read several times for each token.
+private func fold<Result>(
+    _ values: UnsafeBufferPointer<Float>, _ initial: SIMD16<Float>, padding: Float,
+    _ step: (SIMD16<Float>, SIMD16<Float>) -> SIMD16<Float>, _ finish: (SIMD16<Float>) -> Result
+) -> Result {
+    let bytes = UnsafeRawBufferPointer(values)
+    let whole = values.count / 16 * 16
+    var result = initial
+    for index in stride(from: 0, to: whole, by: 16) {
+        result = step(result, bytes.loadUnaligned(fromByteOffset: 4 * index, as: SIMD16<Float>.self))
+    }
+    var rest = SIMD16<Float>(repeating: padding)
+    for index in whole..<values.count { rest[index - whole] = values[index] }
+    return finish(step(result, rest))
+}
+
 func isFinite(_ values: UnsafeBufferPointer<Float>) -> Bool {
     // x * 0 is 0 for finite x only; a sum of such products is cheaper than a branch for each.
-    var sum: Float = 0
-    for value in values { sum += value * 0 }
-    return sum == 0
+    fold(values, .zero, padding: 0, { $0 + $1 * 0 }, { $0.sum() == 0 })
 }
 
 func maximum(_ values: UnsafeBufferPointer<Float>) -> Float {
-    var greatest = -Float.infinity
-    for value in values { greatest = value > greatest ? value : greatest }
-    return greatest
+    fold(
+        values, SIMD16(repeating: -.infinity), padding: -.infinity, { $0.replacing(with: $1, where: $1 .> $0) },
+        { $0.max() })
 }
 
 /// The index of the largest value; of equal ones the lowest.
