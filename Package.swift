@@ -107,11 +107,13 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ] + nio),
         .executableTarget(name: "dejavu", dependencies: ["DejaVuCLI"], swiftSettings: strict),
 
         tests("CKernels"),
         tests("DejaVuControl", ["DejaVuCore", "DejaVuKV"]),
+        tests("DejaVuCLI", ["DejaVuCore"]),
         tests("DejaVuCore"),
         tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),

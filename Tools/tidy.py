@@ -28,7 +28,7 @@ PURE = {"DejaVuCore", "DejaVuKV", "DejaVuControl", "DejaVuSimulation"}
 # Only this module may see ggml, and the library never does.
 GGML_USERS = {"DejaVuGGML"}
 PURE_BANNED = re.compile(
-    r"\bTask\s*[{.(]|ContinuousClock|SuspendingClock|\.random\(|SystemRandomNumberGenerator|\bprint\(|Date\(\)")
+    r"\bTask\s*[{.(]|ContinuousClock|SuspendingClock|\.random\(in:|SystemRandomNumberGenerator|\bprint\(|Date\(\)")
 IMPORT = re.compile(r"^(?:@\w+(?:\(\w+\))?\s+)*(?:public |package |internal |private |fileprivate )?import "
                     r"(?:(?:struct|class|enum|protocol|func|var|let|typealias) )?(\w+)", re.M)
 LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

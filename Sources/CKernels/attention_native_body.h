@@ -45,7 +45,8 @@ DV_NAME(score)(int Q, int chunks, const float *q, const uint16_t *keys, size_t s
 
 // Adds the weighted values `first` ..< `end` of a block to the sums of `Q` queries, in order of position.
 static inline __attribute__((always_inline)) void
-DV_NAME(blend)(int Q, int chunks, const float *weights, const uint16_t *v, size_t stride, int first, int end, float *acc) {
+DV_NAME(blend)(int Q, int chunks, const float *weights, const uint16_t *v, size_t stride, int first, int end,
+               float *acc) {
     const size_t n = (size_t)(16 * chunks);
     for (int c = 0; c < chunks; c += 4) {
         const int width = chunks - c < 4 ? chunks - c : 4;
@@ -68,7 +69,8 @@ DV_NAME(blend)(int Q, int chunks, const float *weights, const uint16_t *v, size_
 
 // The greatest lane.
 static inline __attribute__((always_inline)) float DV_NAME(greatest)(dv_f32x16 x) {
-    x = __builtin_elementwise_max(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = __builtin_elementwise_max(
+        x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
     x = __builtin_elementwise_max(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));
     return fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3]));
 }

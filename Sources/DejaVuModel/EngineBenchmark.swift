@@ -15,8 +15,8 @@ package enum EngineBenchmark {
 
     /// Runs a prompt of `promptTokens`, then for each batch size `steps` steps of that many sequences.
     ///
-    /// Everything runs once before it is measured; each measurement is the fastest of `repetitions`. Use a thread of its
-    /// own: this computes for seconds.
+    /// Everything runs once before it is measured; each measurement is the fastest of `repetitions`. Use a thread of
+    /// its own: this computes for seconds.
     package static func run(
         file: GGUFFile, promptTokens: Int = 512, decodeBatch: [Int] = [1, 8], steps: Int = 64, threads: Int = 1,
         kernelSet: KernelSet, repetitions: Int = 3, progress: (String) -> Void = { _ in }

@@ -1,4 +1,6 @@
+import DejaVuCLI
+
 @main
 enum Dejavu {
-    static func main() {}
+    static func main() async { await Program.main() }
 }

@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 
 /// Turns a configuration file and the environment into command-line options, so that the three name and check the
 /// same things in one place: the option parser.

@@ -1,0 +1,70 @@
+# The interface of this repository. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export PKG_CONFIG_PATH := $(CURDIR)/.deps/lib/pkgconfig:$(PKG_CONFIG_PATH)
+# Hashing of Set and Dictionary is seeded anew in each process unless this is set.
+export SWIFT_DETERMINISTIC_HASHING := 1
+
+MODEL ?= .deps/models/SmolLM2-135M-Instruct.Q4_1.gguf
+LISTEN ?= 127.0.0.1:8080
+SWIFT_BUILD := swift build -c release
+BINARY := .build/release/dejavu
+PYTHON := .deps/venv/bin/python
+VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
+
+.PHONY: help deps deps-test build build-tests run test test-swift verify sim bench fmt check docs clean
+
+help: ## This list
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+deps: ## Install what the build needs: ggml and the default model
+	@Tools/deps.sh
+
+deps-test: ## Install what the tests need on top
+	@Tools/deps.sh test
+
+build: deps ## Build the release binary
+	$(SWIFT_BUILD) --product dejavu
+
+build-tests: deps-test
+	$(SWIFT_BUILD) --build-tests
+	$(SWIFT_BUILD) --product dejavu
+
+run: build ## Serve the small model and print the URL
+	exec $(BINARY) serve $(MODEL) --listen $(LISTEN)
+
+test: build-tests ## Everything that must hold, with small counts
+	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build
+	$(VERIFY) --quick all
+
+test-swift: build-tests ## The Swift tests alone
+	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build
+
+verify-%: build-tests ## One verification with its full counts: make verify-openai
+	$(VERIFY) $*
+
+verify: build-tests ## All verifications with their full counts
+	$(VERIFY) all
+
+sim: build ## Simulate many seeds: make sim SEEDS=100000
+	$(BINARY) simulate --seeds $(or $(SEEDS),10000)
+
+bench-%: build deps-test ## One benchmark against its bar: make bench-serve
+	$(PYTHON) Tools/bench-$*.py --binary $(BINARY) --model $(MODEL)
+
+bench: bench-kernels bench-serve ## All benchmarks
+
+fmt: ## Format the Swift code
+	swift format -i -r -p Sources Tests Package.swift
+
+check: ## Formatting, arrows between modules, lengths
+	swift format lint --strict -r -p Sources Tests Package.swift
+	Tools/tidy.py
+
+docs: build-tests ## Write the generated parts of docs/ anew
+	UPDATE_DOCS=1 swift test -c release --disable-testable-imports --skip-build --filter metricsDocument
+
+clean: ## Remove what was built; .deps stays
+	rm -rf .build

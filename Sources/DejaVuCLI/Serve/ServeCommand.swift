@@ -1,0 +1,55 @@
+import ArgumentParser
+import DejaVuCore
+import Logging
+import UnixSignals
+
+/// The server: controller, HTTP and local workers.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Serve a model behind an OpenAI-compatible API.",
+        discussion: """
+            Starts its workers itself, and starts them again when they die; generations go on at the step that failed. \
+            Ctrl-C waits for the running answers, a second one does not.
+
+            Every option may also stand in a file (--config, lines of `name = value`) or in the environment \
+            (--max-queue is DEJAVU_MAX_QUEUE).
+
+            EXAMPLES
+              dejavu serve model.gguf
+              dejavu serve model.gguf --stages 2 --threads 1
+              dejavu serve model.gguf --listen 0.0.0.0:8080 --api-key-file keys
+              dejavu serve model.gguf --stages 2 --local-workers 1 --cluster-listen 10.0.0.5:7000 \\
+                  --cluster-key-file key --cluster-insecure
+            """)
+
+    @Argument(help: "The GGUF file, or emulated[:PROFILE].", completion: .file(extensions: ["gguf"]))
+    var model: String
+    @OptionGroup(title: "Topology") var topology: TopologyOptions
+    @OptionGroup(title: "Devices") var device: DeviceOptions
+    @OptionGroup(title: "Requests") var admission: AdmissionOptions
+    @OptionGroup(title: "Access") var access: AccessOptions
+    @OptionGroup(title: "Cluster") var cluster: ClusterOptions
+    @OptionGroup(title: "Logging") var logging: LoggingOptions
+    @Flag(help: "Write prompts to the log.")
+    var logPrompts = false
+    @Option(
+        help: ArgumentHelp(
+            "Record every event of the controller for `dejavu replay`, prompts included.", valueName: "file"))
+    var record: String?
+    @Option(help: ArgumentHelp("Settings, one `name = value` a line.", valueName: "file"), completion: .file())
+    var config: String?
+
+    mutating func validate() throws {
+        try topology.check()
+        try device.check()
+        try admission.check()
+    }
+
+    func run() async throws {
+        let logger = logging.bootstrap(label: "serve")
+        let server = try await ServeProcess.start(self, logger: logger)
+        let signals = await UnixSignalsSequence(trapping: [.sigint, .sigterm])
+        try await server.run(until: signals)
+    }
+}

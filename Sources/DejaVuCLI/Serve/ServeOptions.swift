@@ -1,0 +1,83 @@
+import ArgumentParser
+import DejaVuCore
+import DejaVuLib
+
+/// The shape of what is served: pipelines, stages, standbys.
+struct TopologyOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Cut the layers into this many stages, one worker each.", valueName: "count"))
+    var stages = 1
+    @Option(help: ArgumentHelp("Pipelines that share the load, each with all layers.", valueName: "count"))
+    var pipelines = 1
+    @Option(help: ArgumentHelp("Workers that wait to take over from one that dies.", valueName: "count"))
+    var standbys = 1
+    @Option(help: ArgumentHelp("Workers that this command starts itself; the others join.", valueName: "count"))
+    var localWorkers: Int?
+
+    var workerCount: Int { stages * pipelines + standbys }
+
+    func check() throws {
+        if !(1...1024).contains(stages) { throw ValidationError("--stages must be 1 to 1024") }
+        if !(1...64).contains(pipelines) { throw ValidationError("--pipelines must be 1 to 64") }
+        if !(0...64).contains(standbys) { throw ValidationError("--standbys must be 0 to 64") }
+        if let localWorkers, !(0...1024).contains(localWorkers) {
+            throw ValidationError("--local-workers must be 0 to 1024")
+        }
+    }
+}
+
+/// What requests may ask for, and how many may wait.
+struct AdmissionOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("Prompt and answer together, at most; the model's own if not given.", valueName: "tokens"))
+    var context: Int?
+    @Option(help: ArgumentHelp("The longest answer where the client gives no limit.", valueName: "tokens"))
+    var defaultMaxTokens = 512
+    @Option(help: ArgumentHelp("Sequences that run at the same time, at most.", valueName: "count"))
+    var maxSequences = 256
+    @Option(help: ArgumentHelp("Requests that wait; more are refused with 429.", valueName: "count"))
+    var maxQueue = 1024
+    @Option(help: ArgumentHelp("Rows of one pass: prompt chunks and steps together.", valueName: "tokens"))
+    var tokenBudget = 512
+    @Option(help: ArgumentHelp("Rows of prompt in a pass that steps have to wait for.", valueName: "tokens"))
+    var promptChunk = 256
+    @Option(help: ArgumentHelp("A request that takes longer ends, queue included.", valueName: "seconds"))
+    var requestTimeout = 1800
+
+    func check() throws {
+        if requestTimeout < 1 { throw ValidationError("--request-timeout must be at least 1 second") }
+        if tokenBudget < 1 || promptChunk < 1 {
+            throw ValidationError("--token-budget and --prompt-chunk must be positive")
+        }
+    }
+}
+
+/// Who may talk to the server, and where it listens.
+struct AccessOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Where clients connect; port 0 takes a free one.", valueName: "host:port"))
+    var listen = "127.0.0.1:8080"
+    @Option(help: ArgumentHelp("A file with one API key a line.", valueName: "file"), completion: .file())
+    var apiKeyFile: String?
+    @Flag(help: "Listen on other addresses than loopback without API keys.")
+    var insecure = false
+    @Option(
+        help: ArgumentHelp("An origin whose pages may call the API; may be given several times.", valueName: "origin"))
+    var corsOrigin: [String] = []
+    @Option(help: ArgumentHelp("A host name under which a server on loopback may be called.", valueName: "name"))
+    var allowedHost: [String] = []
+    @Option(help: ArgumentHelp("The name of the model in the API; the file's own if not given.", valueName: "name"))
+    var modelName: String?
+}
+
+/// How workers of other machines join.
+struct ClusterOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Where workers of other machines join.", valueName: "host:port"))
+    var clusterListen: String?
+    @Option(
+        help: ArgumentHelp("The file with the secret that all processes share.", valueName: "file"), completion: .file()
+    )
+    var clusterKeyFile: String?
+    @Flag(help: "Let links to other machines go unencrypted.")
+    var clusterInsecure = false
+    @Option(help: ArgumentHelp("Where the lock, the term and the sockets are kept.", valueName: "directory"))
+    var stateDir: String?
+}

@@ -1,0 +1,91 @@
+import ArgumentParser
+import DejaVuControl
+import DejaVuCore
+import DejaVuLib
+import DejaVuRuntime
+import DejaVuServing
+import Foundation
+import Glibc
+
+/// From the command's options to those of the parts.
+extension ServeProcess {
+    static func contextLength(_ command: ServeCommand, _ source: ModelSource) throws -> Int {
+        guard let wanted = command.admission.context else { return source.contextLength }
+        guard wanted >= 2 else { throw ValidationError("--context must be at least 2") }
+        guard wanted <= source.contextLength else {
+            throw ValidationError("--context \(wanted) is more than the model's \(source.contextLength)")
+        }
+        return wanted
+    }
+
+    static func controllerOptions(
+        _ command: ServeCommand, _ source: ModelSource, _ contextLength: Int
+    ) throws -> ControllerOptions {
+        var limits = ControllerLimits(contextLength: contextLength)
+        limits.outputCountDefault = command.admission.defaultMaxTokens
+        limits.sequencesMax = command.admission.maxSequences
+        limits.queueRequestsMax = command.admission.maxQueue
+        limits.passRowsMax = command.admission.tokenBudget
+        limits.chunkRowsMax = min(command.admission.promptChunk, command.admission.tokenBudget)
+        limits.microbatchSequencesMax = min(limits.microbatchSequencesMax, limits.passRowsMax)
+        limits.queueTokensMax = max(limits.queueTokensMax, contextLength)
+        let configuration = ControllerConfiguration(
+            model: source.modelID, layerCount: source.layerCount, vocabularyCount: source.vocabularyCount,
+            numericClass: source.numericClass(command.device.kernels), stageCount: command.topology.stages,
+            pipelineCount: command.topology.pipelines, limits: limits)
+        var options = ControllerOptions(
+            configuration: configuration, stateDirectory: command.cluster.stateDir ?? defaultStateDirectory(command),
+            localWorkers: localWorkers(command, source))
+        if let file = command.cluster.clusterKeyFile { options.key = try ClusterKey(file: file) }
+        if let address = command.cluster.clusterListen { options.clusterListen = try LinkAddress(parsing: address) }
+        options.allowsInsecure = command.cluster.clusterInsecure
+        options.recordPath = command.record
+        return options
+    }
+
+    private static func localWorkers(_ command: ServeCommand, _ source: ModelSource) -> LocalWorkers {
+        let topology = command.topology
+        // A standby does not compute, so the cores belong to the stages.
+        let threads = command.device.threadCount(workers: topology.stages * topology.pipelines)
+        let perStage = (DeviceDefaults.kvBytes(source) + topology.stages - 1) / topology.stages
+        var arguments = ["dejavu", "worker", "--local", "--model", command.model]
+        arguments += command.device.arguments(
+            threads: threads, deviceMemoryBytes: command.device.deviceMemory?.bytes ?? perStage)
+        arguments += command.logging.arguments
+        return LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
+    }
+
+    /// One for each port, so that two servers on one machine do not meet; a private one where the port is any.
+    private static func defaultStateDirectory(_ command: ServeCommand) -> String {
+        let port = command.access.listen.split(separator: ":").last.map(String.init) ?? "0"
+        if port == "0" { return NSTemporaryDirectory() + "dejavu-\(getpid())" }
+        let environment = ProcessInfo.processInfo.environment
+        let base = environment["XDG_STATE_HOME"] ?? environment["HOME"].map { $0 + "/.local/state" }
+        return (base ?? NSTemporaryDirectory()) + "/dejavu/\(port)"
+    }
+
+    static func servingConfiguration(_ command: ServeCommand) throws -> ServingConfiguration {
+        var configuration = ServingConfiguration()
+        guard case .tcp(let host, let port) = try LinkAddress(parsing: command.access.listen) else {
+            throw ValidationError("--listen takes HOST:PORT")
+        }
+        configuration.host = host
+        configuration.port = port
+        if let file = command.access.apiKeyFile {
+            guard let data = FileManager.default.contents(atPath: file) else {
+                throw DejaVuError(.invalidArgument, "cannot read the API key file \(file)", subject: "api-key-file")
+            }
+            configuration.apiKeys = ServingConfiguration.keys(inFile: String(decoding: data, as: UTF8.self))
+            guard !configuration.apiKeys.isEmpty else {
+                throw DejaVuError(.invalidArgument, "\(file) has no API key in it", subject: "api-key-file")
+            }
+        }
+        configuration.isInsecure = command.access.insecure
+        configuration.corsOrigins = command.access.corsOrigin
+        configuration.allowedHosts = command.access.allowedHost
+        configuration.requestTimeout = .seconds(Int64(command.admission.requestTimeout))
+        configuration.logsPrompts = command.logPrompts
+        configuration.version = Version.text
+        return configuration
+    }
+}

@@ -1,0 +1,103 @@
+import ArgumentParser
+import AsyncHTTPClient
+import DejaVuCore
+import Foundation
+import NIOCore
+import NIOHTTP1
+
+/// What a running server says of itself.
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show the workers, stages and queue of a running server.",
+        discussion: """
+            Ends with 0 if the server is ready and with 1 if it is not.
+
+            EXAMPLES
+              dejavu status
+              dejavu status --url http://10.0.0.5:8080 --json | jq .workers
+            """)
+
+    @Option(help: "The server.")
+    var url = "http://127.0.0.1:8080"
+    @Option(help: "The key that the server asks for.")
+    var apiKey: String?
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func run() async throws {
+        let client = HTTPClient(eventLoopGroupProvider: .singleton)
+        let body: Data
+        do { body = try await fetch(client) } catch {
+            try? await client.shutdown()
+            throw error
+        }
+        try await client.shutdown()
+        if json {
+            print(String(decoding: body, as: UTF8.self))
+            return
+        }
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let status = try decoder.decode(Answer.self, from: body).cluster
+        print(status.ready ? "ready" : "not ready: \(status.reason ?? "no reason given")")
+        for worker in status.workers {
+            let place = worker.stage.map { "stage \($0) of \(worker.pipeline ?? "")" } ?? "no stage"
+            print("  \(worker.name)  \(worker.state)  \(place)" + (worker.error.map { "  last error: \($0)" } ?? ""))
+        }
+        for pipeline in status.pipelines {
+            print("  pipeline \(pipeline.id), epoch \(pipeline.epoch), \(pipeline.state)")
+            for stage in pipeline.stages {
+                print(
+                    "    stage \(stage.index)  layers \(stage.firstLayer)..<\(stage.endLayer)  "
+                        + "busy \(Int(stage.busyShare * 100))%"
+                )
+            }
+        }
+        print("  running \(status.sequencesRunning), queued \(status.queue.requests)")
+        if !status.ready { throw ExitCode.failure }
+    }
+
+    private func fetch(_ client: HTTPClient) async throws -> Data {
+        var request = HTTPClientRequest(url: url + "/cluster")
+        if let apiKey { request.headers.add(name: "authorization", value: "Bearer \(apiKey)") }
+        let response: HTTPClientResponse
+        do { response = try await client.execute(request, timeout: .seconds(10)) } catch {
+            throw DejaVuError(.unavailable, "no server answers at \(url): \(error)")
+        }
+        guard response.status.code == 200 else {
+            throw DejaVuError(.refused, "\(url) answered with status \(response.status.code)")
+        }
+        return Data(try await response.body.collect(upTo: 16 << 20).readableBytesView)
+    }
+
+    private struct Answer: Decodable { let cluster: Cluster }
+    private struct Cluster: Decodable {
+        struct Worker: Decodable {
+            let name: String
+            let state: String
+            let stage: Int?
+            let pipeline: String?
+            let error: String?
+        }
+        struct Stage: Decodable {
+            let index: Int
+            let firstLayer: Int
+            let endLayer: Int
+            let busyShare: Double
+        }
+        struct Pipeline: Decodable {
+            let id: String
+            let epoch: UInt64
+            let state: String
+            let stages: [Stage]
+        }
+        struct Queue: Decodable { let requests: Int }
+        let ready: Bool
+        let reason: String?
+        let workers: [Worker]
+        let pipelines: [Pipeline]
+        let queue: Queue
+        let sequencesRunning: Int
+    }
+}

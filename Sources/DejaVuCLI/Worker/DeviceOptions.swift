@@ -1,0 +1,57 @@
+import ArgumentParser
+import CLinux
+import DejaVuCore
+import DejaVuModel
+import Glibc
+
+extension KernelSet: ExpressibleByArgument {}
+
+/// What a worker's device is: the same for workers that `serve` starts and for those that join.
+struct DeviceOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("Compute threads of each worker; all of them never exceed the cores.", valueName: "count"))
+    var threads: Int?
+    @Option(help: "Memory for KV on each worker's device, like 512M or 4G.")
+    var deviceMemory: ByteSize?
+    @Option(help: "Who multiplies matrices: `native`, our kernels over repacked weights, or `reference`, ggml's own.")
+    var kernels: KernelSet = .native
+
+    /// - Throws: `ValidationError` naming the option.
+    func check() throws {
+        if let threads, !(1...256).contains(threads) { throw ValidationError("--threads must be 1 to 256") }
+        if let deviceMemory, deviceMemory.bytes < 1 << 20 {
+            throw ValidationError("--device-memory must be at least 1M")
+        }
+    }
+
+    /// The threads of one of `workers` workers that compute at the same time.
+    func threadCount(workers: Int) -> Int { threads ?? max(1, Machine.coreCount / max(1, workers)) }
+
+    /// The arguments that make a child's options the same.
+    func arguments(threads: Int, deviceMemoryBytes: Int) -> [String] {
+        ["--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--kernels", kernels.rawValue]
+    }
+}
+
+/// What this machine has.
+enum Machine {
+    /// Cores that this process may run on.
+    static let coreCount: Int = {
+        var count = 0
+        var cpu = clinux_allowed_cpu(0)
+        while cpu >= 0 {
+            count += 1
+            cpu = clinux_allowed_cpu(cpu + 1)
+        }
+        return max(1, count)
+    }()
+
+    /// Bytes of physical memory.
+    static let memoryBytes = max(1 << 30, sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)))
+
+    static let hostName: String = {
+        var name = [CChar](repeating: 0, count: 256)
+        guard gethostname(&name, name.count - 1) == 0 else { return "unknown" }
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }()
+}

@@ -1,0 +1,104 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuEngine
+import DejaVuGGUF
+import DejaVuModel
+import DejaVuRuntime
+import Foundation
+
+/// What a worker runs: a model file, or an emulated device.
+enum ModelSource: Sendable {
+    case file(GGUFFile, DecoderDescription, path: String)
+    case emulated(EmulationProfile)
+
+    /// `emulated` is a device that takes no time, `emulated:FILE` one with that profile; all else is a GGUF file.
+    init(_ text: String) throws {
+        if text == "emulated" {
+            self = .emulated(.instant)
+        } else if text.hasPrefix("emulated:") {
+            let data = try Data(contentsOf: URL(fileURLWithPath: String(text.dropFirst("emulated:".count))))
+            let profile = try JSONDecoder().decode(EmulationProfile.self, from: data)
+            try profile.validate()
+            self = .emulated(profile)
+        } else {
+            let file = try GGUFFile(path: text)
+            self = .file(file, try DecoderDescription(file: file), path: text)
+        }
+    }
+
+    var layerCount: Int {
+        switch self {
+        case .file(_, let description, _): description.layerCount
+        case .emulated(let profile): profile.layerCount
+        }
+    }
+
+    var vocabularyCount: Int {
+        switch self {
+        case .file(_, let description, _): description.vocabularySize
+        case .emulated(let profile): profile.vocabularyCount
+        }
+    }
+
+    var modelID: ModelID {
+        switch self {
+        case .file(let file, _, _): file.modelID
+        case .emulated(let profile): profile.model
+        }
+    }
+
+    /// What the model was trained for; an emulated one takes any length.
+    var contextLength: Int {
+        switch self {
+        case .file(_, let description, _): description.contextLength
+        case .emulated: 32_768
+        }
+    }
+
+    var kvBytesPerPosition: Int {
+        switch self {
+        case .file(_, let description, _): description.kvBytesPerPositionAndLayer * description.layerCount
+        case .emulated(let profile): profile.kvBytesPerPositionAndLayer * profile.layerCount
+        }
+    }
+
+    func numericClass(_ kernels: KernelSet) -> NumericClass {
+        switch self {
+        case .file(let file, let description, _):
+            GGMLStageEngine.numericClass(
+                model: file.modelID, description: description, backend: "CPU", kernelSet: kernels)
+        case .emulated(let profile): profile.numericClass
+        }
+    }
+
+    func workerModel(kernels: KernelSet, kvBytesMax: Int) -> WorkerModel {
+        switch self {
+        case .file(let file, let description, _):
+            WorkerModel(
+                model: file.modelID, layerCount: description.layerCount,
+                kvBytesPerPositionAndLayer: description.kvBytesPerPositionAndLayer, kvBytesMax: kvBytesMax,
+                numericClass: numericClass(kernels))
+        case .emulated(let profile):
+            WorkerModel(profile, kvBytesMax: kvBytesMax)
+        }
+    }
+
+    /// Makes a stage's engine when the worker is told which layers it gets.
+    func engineFactory(kernels: KernelSet, threads: Int) -> EngineFactory {
+        switch self {
+        case .file(let file, _, _):
+            return { (assignment, progress) throws(DejaVuError) in
+                var options = StageEngineOptions(layers: assignment.layers, cellCount: assignment.cellCount)
+                options.threadCount = threads
+                options.kernelSet = kernels
+                options.progress = { progress.advance() }
+                return try GGMLStageEngine(file: file, options: options)
+            }
+        case .emulated(let profile):
+            return { (assignment, progress) throws(DejaVuError) in
+                try EmulatedEngine(
+                    profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress)
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+import ArgumentParser
+import DejaVuCore
+import DejaVuLib
+import DejaVuRuntime
+import Glibc
+import Logging
+import UnixSignals
+
+/// One more worker for a controller, on this machine or another.
+struct WorkerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "worker",
+        abstract: "Add a worker to a running `dejavu serve`.",
+        discussion: """
+            The controller must listen for workers (`serve --cluster-listen`), both sides need the same key file, and \
+            this machine needs the model file; only the layers that it is given are read.
+
+            EXAMPLES
+              dejavu worker --join 10.0.0.5:7000 --model model.gguf --cluster-key-file key --cluster-insecure
+              dejavu worker --join 127.0.0.1:7000 --model model.gguf --cluster-key-file key --threads 1
+            """)
+
+    @Option(help: ArgumentHelp("The controller's address for workers.", valueName: "host:port"))
+    var join: String?
+    @Option(help: "The GGUF file that the controller serves, or emulated[:PROFILE].", completion: .file())
+    var model: String
+    @Option(help: "The file with the secret that all processes of the cluster share.", completion: .file())
+    var clusterKeyFile: String?
+    @Flag(help: "Let links to other machines go unencrypted.")
+    var clusterInsecure = false
+    @Option(help: "A name for people; host name and process id if not given.")
+    var name: String?
+    @OptionGroup var device: DeviceOptions
+    @OptionGroup var logging: LoggingOptions
+    @Flag(help: .hidden)
+    var local = false
+
+    mutating func validate() throws {
+        try device.check()
+        if local { return }
+        if join == nil { throw ValidationError("--join HOST:PORT says which controller to work for") }
+        if clusterKeyFile == nil { throw ValidationError("--cluster-key-file is needed: both sides prove the key") }
+    }
+
+    func run() async throws {
+        let logger = logging.bootstrap(label: "worker")
+        // Ctrl-C reaches the whole group of a terminal; a local worker ends when its controller says so.
+        signal(SIGPIPE, SIG_IGN)
+        if local { signal(SIGINT, SIG_IGN) }
+        let source = try ModelSource(model)
+        let memory = device.deviceMemory?.bytes ?? DeviceDefaults.kvBytes(source)
+        let worker = try WorkerProcess(
+            options: try options(), model: source.workerModel(kernels: device.kernels, kvBytesMax: memory),
+            logger: logger,
+            makeEngine: source.engineFactory(kernels: device.kernels, threads: device.threadCount(workers: 1)))
+        let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
+        let watcher = Task {
+            for await signal in signals { worker.stop("\(signal)") }
+        }
+        let exit = await worker.run()
+        watcher.cancel()
+        if exit.code != 0 { Diagnostics.complain("worker: \(exit.reason)") }
+        throw ExitCode(exit.code)
+    }
+
+    private func options() throws -> WorkerOptions {
+        if local { return try LocalWorkerBrief.receive().options() }
+        guard let join, let clusterKeyFile else { preconditionFailure("validated before") }
+        var options = WorkerOptions(
+            controller: try LinkAddress(parsing: join), key: try ClusterKey(file: clusterKeyFile),
+            name: name ?? "\(Machine.hostName)-\(getpid())", peerListening: .host(nil))
+        options.allowsInsecure = clusterInsecure
+        return options
+    }
+}
+
+/// What a device gets where nothing is said.
+enum DeviceDefaults {
+    /// KV for eight sequences of the model's full context, at most a quarter of the machine's memory.
+    static func kvBytes(_ source: ModelSource) -> Int {
+        min(Machine.memoryBytes / 4, 8 * source.contextLength * source.kvBytesPerPosition)
+    }
+}

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Runs the verifications: each shows one thing that users rely on, against the real binary and the real model.
+
+    Tools/verify.py --binary B --model M all          everything
+    Tools/verify.py --binary B --model M kill openai  some of it
+    Tools/verify.py --list                            what there is
+
+--quick uses smaller counts and the same code; that is what `make test` does. Exit status 0 if all passed.
+"""
+import argparse
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "Tools"))
+
+from lib.client import complete, get_json, get_text, stream_tokens  # noqa: E402
+from lib.server import Server, children_of  # noqa: E402
+
+PROMPTS = [
+    "The capital of France is",
+    "Once upon a time, in a small village by the sea, there lived",
+    "def fibonacci(n):",
+    "Water boils at",
+]
+CHECKS = {}
+
+
+def check(function):
+    """Registers a verification under its function's name."""
+    CHECKS[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def expect(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+@check
+def run(options):
+    """`serve` prints its URL once it answers, and Ctrl-C leaves no process behind."""
+    with Server(options.binary, options.model) as server:
+        expect(get_json(server.url + "/ready")["ready"], "the URL was printed before the server was ready")
+        text = complete(server.url, PROMPTS[0], max_tokens=8)
+        expect(text, "no text came")
+        workers = children_of(server.process.pid)
+        expect(workers, "serve has started no workers")
+        server.process.send_signal(signal.SIGINT)
+        expect(server.process.wait(timeout=30) == 0, "Ctrl-C did not end the server with 0")
+        expect(not [w for w in workers if pathlib.Path(f"/proc/{w}").exists()], "a worker was left behind")
+
+
+@check
+def equal(options):
+    """The same text from 1, 2, 3 and 5 stages, alone and in company, greedy and seeded."""
+    count = 40 if options.quick else 200
+    reference = None
+    for stages in ([1, 3] if options.quick else [1, 2, 3, 5]):
+        with Server(options.binary, options.model, "--stages", stages, "--threads", 1, "--standbys", 0) as server:
+            texts = []
+            for temperature in (0, 0.9):
+                for prompt in PROMPTS:
+                    texts.append(complete(
+                        server.url, prompt, max_tokens=count, temperature=temperature, seed=7, ignore_eos=True))
+            together = stream_tokens(
+                server.url, [dict(prompt=p, max_tokens=count, temperature=t, seed=7, ignore_eos=True)
+                             for t in (0, 0.9) for p in PROMPTS])
+        expect(together == texts, f"{stages} stages: a text differs when others run beside it")
+        reference = reference or texts
+        expect(texts == reference, f"{stages} stages give another text than one")
+
+
+@check
+def kill(options):
+    """`kill -9` of any worker in mid-answer: every text equals the undisturbed one, and no client sees an error."""
+    rounds = 2 if options.quick else 10
+    count = 120
+    jobs = [dict(prompt=p, max_tokens=count, temperature=t, seed=11, ignore_eos=True)
+            for p in PROMPTS for t in (0, 0.8)]
+    for stages, standbys in ([(2, 1)] if options.quick else [(1, 1), (2, 1), (2, 0), (3, 1)]):
+        with Server(options.binary, options.model, "--stages", stages, "--threads", 1,
+                    "--standbys", standbys) as server:
+            undisturbed = stream_tokens(server.url, jobs)
+            for number in range(rounds):
+                def strike(seen):
+                    if seen == 40 * (1 + number % 4):
+                        victims = server.stage_processes()
+                        os.kill(victims[number % len(victims)], signal.SIGKILL)
+                texts = stream_tokens(server.url, jobs, on_token=strike)
+                expect(texts == undisturbed, f"{stages} stages, round {number}: a text differs after the kill")
+            lost = get_json(server.url + "/cluster")["cluster"]["workers_lost"]
+            expect(lost >= rounds, f"only {lost} of {rounds} kills were noticed")
+
+
+@check
+def metrics(options):
+    """`promtool` accepts /metrics, and the names are those of docs/METRICS.md."""
+    with Server(options.binary, options.model) as server:
+        complete(server.url, PROMPTS[0], max_tokens=4)
+        text = get_text(server.url + "/metrics")
+    subprocess.run(["promtool", "check", "metrics"], input=text, text=True, check=True)
+    documented = (ROOT / "docs" / "METRICS.md").read_text()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            expect(f"`{line.split()[2]}`" in documented, f"{line.split()[2]} is not in docs/METRICS.md")
+
+
+def tool(options, name, *arguments, server=None):
+    """Runs one of the other tools against a server of its own."""
+    with Server(options.binary, options.model, *(server or [])) as running:
+        subprocess.run([sys.executable, str(ROOT / "Tools" / name), "--url", running.url, *map(str, arguments)],
+                       check=True)
+
+
+@check
+def simulate(options):
+    """Random worlds in virtual time: every invariant at every event."""
+    subprocess.run([options.binary, "simulate", "--seeds", "300" if options.quick else "20000"], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="verifications, or all")
+    parser.add_argument("--binary", default=".build/release/dejavu")
+    parser.add_argument("--model", default=".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--quick", action="store_true", help="smaller counts, the same code")
+    parser.add_argument("--list", action="store_true", help="list the verifications")
+    options = parser.parse_args()
+    if options.list or not options.names:
+        for name, function in CHECKS.items():
+            print(f"{name:14} {function.__doc__}")
+        return
+    names = list(CHECKS) if options.names == ["all"] else options.names
+    if unknown := [name for name in names if name not in CHECKS]:
+        parser.error(f"no such verification: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+    failed = []
+    for name in names:
+        print(f"verify {name}: {CHECKS[name].__doc__}", flush=True)
+        begun = time.monotonic()
+        try:
+            CHECKS[name](options)
+            print(f"verify {name}: passed in {time.monotonic() - begun:.0f} s", flush=True)
+        except Exception as error:
+            if not isinstance(error, (AssertionError, subprocess.CalledProcessError)):
+                traceback.print_exc()
+            print(f"verify {name}: FAILED: {error}", flush=True)
+            failed.append(name)
+    print(f"{len(names) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
