@@ -4,9 +4,10 @@
 //   llama-oracle MODEL greedy COUNT [ROWS] < prompts     one prompt a line; prints COUNT greedy tokens for each
 //   llama-oracle MODEL logits [ROWS] < prompts           prints the logits after each prompt as JSON
 //
-// ROWS is the number of positions computed together (default 1). With one row, without flash attention and without
-// repacked weights, llama.cpp computes each row alone with its plain kernels. That is the arithmetic of our reference
-// kernels, and on the same instruction set the logits agree bit by bit. With other settings they agree closely.
+// ROWS is the number of positions computed together (default 1). One row at a time and without flash attention
+// (`-fa off` of llama-server), llama.cpp's arithmetic is that of our reference kernels: on the same instruction set the
+// logits of quantised models agree bit by bit. LLAMA_FLASH and LLAMA_REPACK in the environment switch flash attention
+// and repacked weights on; then the logits agree closely only.
 #include <llama.h>
 #include <math.h>
 #include <stdio.h>
