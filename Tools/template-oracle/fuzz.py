@@ -103,16 +103,17 @@ class Fuzzer:
 
     def expression(self, kind, depth):
         """An expression of that kind; now and then of any other."""
-        if self.random.random() < 0.02:
+        is_misfit = self.random.random() < 0.02
+        if is_misfit:
             kind = self.pick(list(KINDS))
         choices = KINDS[kind]
         if depth <= 0:
             choices = [item for item in choices if not self.holes(item)] or KINDS["small"]
         text = self.fill(self.pick(choices), depth)
-        if depth <= 0 or kind in ("slice", "small"):
+        if kind in ("slice", "small"):
             return text
-        # Iterators print with their addresses, so they are seldom left to be printed.
-        if kind in ("list", "strings", "m") and self.random.random() < 0.7:
+        # Iterators print with their addresses, so none is left where it may be printed.
+        if kind in ("list", "strings", "m") and (is_misfit or self.random.random() < 0.7):
             return f"({text})|list"
         return f"({text})"
 
