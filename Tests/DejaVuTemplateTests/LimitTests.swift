@@ -12,8 +12,19 @@ private func renderError(_ source: String, _ limits: TemplateLimits = TemplateLi
     }
 }
 
-private func nested(_ open: String, _ middle: String, _ close: String, _ count: Int) -> String {
-    String(repeating: open, count: count) + middle + String(repeating: close, count: count)
+/// A text with many of something on either side, which shows itself briefly in a test's log.
+struct Nested: CustomTestStringConvertible {
+    let open: String
+    let middle: String
+    let close: String
+    let count: Int
+
+    var text: String { String(repeating: open, count: count) + middle + String(repeating: close, count: count) }
+    var testDescription: String { "\(count) times \(open)…\(close)" }
+}
+
+private func nested(_ open: String, _ middle: String, _ close: String, _ count: Int) -> Nested {
+    Nested(open: open, middle: middle, close: close, count: count)
 }
 
 @Test(arguments: [
@@ -89,8 +100,8 @@ func template_thatNestsValues_passesTheLimitOfValueDepth(source: String) {
     nested("-", "1", "", 100_000), nested("x[", "1", "]", 100_000), nested("f(", "1", ")", 100_000),
     nested("1 if 1 else ", "1", "", 50_000), nested("1 is odd(", "1", ")", 100_000),
 ])
-func template_withDeepBrackets_passesTheLimitOfParsing(expression: String) {
-    #expect(renderError("{{ \(expression) }}")?.subject == "parseDepth")
+func template_withDeepBrackets_passesTheLimitOfParsing(expression: Nested) {
+    #expect(renderError("{{ \(expression.text) }}")?.subject == "parseDepth")
 }
 
 @Test(arguments: [
@@ -98,8 +109,8 @@ func template_withDeepBrackets_passesTheLimitOfParsing(expression: String) {
     nested("", "x", "|upper", 50_000), nested("", "x", "()", 100_000), nested("", "1", " if 1", 100_000),
     nested("", "1", " or 1", 100_000), nested("", "x", "[0]", 100_000),
 ])
-func template_withLongChains_passesTheLimitOfExpressions(expression: String) {
-    #expect(renderError("{{ \(expression) }}")?.subject == "expressionDepth")
+func template_withLongChains_passesTheLimitOfExpressions(expression: Nested) {
+    #expect(renderError("{{ \(expression.text) }}")?.subject == "expressionDepth")
 }
 
 @Test(arguments: ["if 1", "for x in y", "macro f()", "filter upper", "with", "set x", "generation", "call f()"])
@@ -108,7 +119,7 @@ func template_withDeepBlocks_passesTheLimitOfParsing(tag: String) {
 }
 
 @Test func template_withDeepTargets_passesTheLimitOfParsing() {
-    let source = "{% set " + nested("(", "x", ",)", 10_000) + " = 1 %}"
+    let source = "{% set " + nested("(", "x", ",)", 10_000).text + " = 1 %}"
     #expect(renderError(source)?.subject == "parseDepth")
 }
 

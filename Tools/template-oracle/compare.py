@@ -1,6 +1,6 @@
 """Renders templates with Python's jinja2 and with ours, and compares.
 
-    compare.py --checker 'dejavu template-check' PATH... [--fuzz COUNT] [--seed SEED]
+    compare.py --checker 'dejavu check template' PATH... [--fuzz COUNT] [--seed SEED]
 
 A path is a .jinja file or a directory of them, a .gguf file, or a C++ test of llama.cpp with templates in it.
 
