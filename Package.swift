@@ -29,6 +29,11 @@ let nio: [Target.Dependency] = [
 ]
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 
+/// Files that become part of the program.
+let embedded: [Resource] = [
+    "API/openapi.json", "Page/page.html", "Page/page.css", "Page/markdown.js", "Page/cluster.js", "Page/chat.js",
+].map { .embedInCode($0) }
+
 let package = Package(
     name: "dejavu",
     platforms: [.macOS(.v15)],
@@ -88,7 +93,7 @@ let package = Package(
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
             ] + nio,
-            resources: [.embedInCode("API/openapi.json"), .embedInCode("Page/index.html")],
+            resources: embedded,
             swiftSettings: strict),
         module("DejaVuPlot"),
         module(

@@ -32,7 +32,6 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private var phaseStarted = NIODeadline.now()
     private var ticker: RepeatedTask?
     private var closesAfterAnswer = false
-    private var isHead = false
     private var pipelinedPartCount = 0
     private var bytesWritten = 0
     private var bytesSent = 0
@@ -102,7 +101,6 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private func read(_ part: HTTPRequestPart, _ context: ChannelHandlerContext) {
         switch part {
         case .head(let head):
-            isHead = head.method == .head
             if head.headerFields[.connection]?.lowercased() == "close" { closesAfterAnswer = true }
             enter(.readingBody)
             if head.headerFields[.expect]?.lowercased() == "100-continue" {
@@ -147,17 +145,18 @@ final class ConnectionGuard: ChannelDuplexHandler {
     // MARK: To the client
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        if case .lingering = phase {
+            // The connection was answered for already, by `refuse`.
+            promise?.fail(ChannelError.ioOnClosedChannel)
+            return
+        }
         switch unwrapOutboundIn(data) {
         case .head(var head):
-            guard case .lingering = phase else {
-                if head.headerFields[.connection] == "close" { closesAfterAnswer = true }
-                // What the client has not sent yet of a request that is answered already is not worth reading.
-                if case .readingBody = phase { closesAfterAnswer = true }
-                if closesAfterAnswer { head.headerFields[.connection] = "close" }
-                context.write(wrapOutboundOut(.head(head)), promise: promise)
-                return
-            }
-            promise?.fail(ChannelError.ioOnClosedChannel)
+            if head.headerFields[.connection] == "close" { closesAfterAnswer = true }
+            // What the client has not sent yet of a request that is answered already is not worth reading.
+            if case .readingBody = phase { closesAfterAnswer = true }
+            if closesAfterAnswer { head.headerFields[.connection] = "close" }
+            context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .body(let buffer):
             if bytesWritten == bytesSent { lastProgress = .now() }
             bytesWritten += buffer.readableBytes
@@ -207,12 +206,14 @@ final class ConnectionGuard: ChannelDuplexHandler {
 
     private func abandon(_ context: ChannelHandlerContext, cause: String) {
         metrics.countClosed(cause)
+        enter(.lingering)
         context.close(promise: nil)
     }
 
     // MARK: Time
 
     private func tick(_ context: ChannelHandlerContext) {
+        guard context.channel.isActive else { return }
         if isStalled(context) { return abandon(context, cause: "slow_reader") }
         let elapsed = NIODeadline.now() - phaseStarted
         switch phase {

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Drives the chat page in headless Chromium against a running server, and takes pictures.
+
+    Tools/page-test.py http://127.0.0.1:8080 [--pictures DIR] [--hostile]
+
+Needs Debian's chromium and chromium-driver, and selenium from PyPI. --hostile expects a server whose answers hold
+Markdown with script tags in it (the fake one), and checks how they are shown.
+"""
+import argparse
+import json
+import pathlib
+import sys
+import time
+import urllib.request
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+parser = argparse.ArgumentParser()
+parser.add_argument("url")
+parser.add_argument("--pictures")
+parser.add_argument("--hostile", action="store_true")
+arguments = parser.parse_args()
+passed, failed = 0, 0
+
+
+def check(what, condition):
+    global passed, failed
+    if condition:
+        passed += 1
+    else:
+        failed += 1
+        print("FAILED:", what)
+
+
+def browser(width, height, dark=False):
+    options = webdriver.ChromeOptions()
+    for option in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]:
+        options.add_argument(option)
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    driver.get(arguments.url)
+    return driver
+
+
+def picture(driver, name):
+    if arguments.pictures:
+        pathlib.Path(arguments.pictures).mkdir(parents=True, exist_ok=True)
+        driver.save_screenshot(str(pathlib.Path(arguments.pictures, name + ".png")))
+
+
+def wait(driver, condition, seconds=60):
+    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(condition)
+
+
+def one(driver, selector):
+    return driver.find_element(By.CSS_SELECTOR, selector)
+
+
+def every(driver, selector):
+    return driver.find_elements(By.CSS_SELECTOR, selector)
+
+
+def is_idle(driver):
+    return not every(driver, ".busy")
+
+
+def say(driver, text):
+    one(driver, "#prompt").send_keys(text + Keys.ENTER)
+
+
+def intercept(driver, status, error, headers={}):
+    """Makes the page's next chat request end in an answer of our own."""
+    driver.execute_script("""
+        const [status, error, headers, real] = [...arguments, window.fetch];
+        window.fetch = (address, options) => {
+          if (!String(address).includes("chat")) return real(address, options);
+          window.fetch = real;
+          if (!status) return Promise.reject(new TypeError("network"));
+          return Promise.resolve(new Response(JSON.stringify({ error }), { status, headers }));
+        };""", status, error, headers)
+
+
+def test_conversation(driver):
+    wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
+    with urllib.request.urlopen(arguments.url + "/v1/models") as answer:
+        model = json.load(answer)["data"][0]
+    check("the model's name is shown", one(driver, "#model-name").text == model["id"])
+    check("the context is shown", f"{model['context_length']:,}" in one(driver, "#context-text").text)
+    check("the strip shows stages", len(every(driver, "#cluster .stage")) >= 1)
+    check("the strip shows layers", "layers 0" in one(driver, "#cluster").text)
+    check("the message box has the focus", driver.switch_to.active_element.get_attribute("id") == "prompt")
+    check("an empty message cannot be sent", not one(driver, "#send").is_enabled())
+    picture(driver, "welcome")
+
+    one(driver, "#prompt").send_keys("one", Keys.SHIFT, Keys.ENTER, Keys.NULL, "two")
+    check("Shift+Enter starts a line", one(driver, "#prompt").get_attribute("value") == "one\ntwo")
+    one(driver, "#prompt").send_keys(Keys.ENTER)
+    wait(driver, lambda d: every(d, ".turn.assistant .prose"))
+    picture(driver, "streaming")
+    check("the send button has become a stop button", one(driver, "#send").get_attribute("aria-label") == "Stop")
+    one(driver, "#prompt").send_keys(Keys.ESCAPE)
+    wait(driver, is_idle)
+    check("Esc stops", "stopped" in one(driver, ".turn.assistant .meta").text)
+    check("a stopped answer keeps its text", one(driver, ".turn.assistant .prose").text != "")
+    check("the user's text is as it was typed", one(driver, ".turn.user").text == "one\ntwo")
+
+    say(driver, "Tell me more, and take your time.")
+    wait(driver, lambda d: is_idle(d) and len(every(d, ".turn.assistant .meta")) == 2)
+    check("the answer's figures are shown", "token" in every(driver, ".turn.assistant .meta")[-1].text)
+    check("the context has grown", not one(driver, "#context-text").text.startswith("0 "))
+    check("the answer is not announced as busy", not every(driver, "[aria-busy]"))
+    driver.execute_script("document.getElementById('scroller').scrollTop = 0")
+    picture(driver, "conversation")
+    if arguments.hostile:
+        answer = every(driver, ".turn.assistant")[-1]
+        check("a script in an answer stays text", "<script>alert(1)</script>" in answer.text)
+        check("code is shown as code", len(answer.find_elements(By.CSS_SELECTOR, ".code pre code")) == 1)
+        check("a list is a list", len(answer.find_elements(By.CSS_SELECTOR, "ol li")) == 3)
+
+    driver.refresh()
+    wait(driver, lambda d: len(every(d, ".turn")) == 4)
+    check("a reload keeps the conversation", every(driver, ".turn.user")[0].text == "one\ntwo")
+
+
+def test_failures(driver):
+    wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
+    busy = {"message": "The queue is full.", "code": "server_busy"}
+    long = {"message": "This model's maximum context length is 2048 tokens.", "code": "context_length_exceeded"}
+    for status, error, headers, words in [
+        (0, {}, {}, "cannot be reached"), (429, busy, {"retry-after": "3"}, "3 seconds"), (400, long, {}, "Too long"),
+        (503, {"message": "loading"}, {}, "Not ready"), (500, {"message": "oh"}, {}, "failed"), (401, {}, {}, "API key"),
+    ]:
+        intercept(driver, status, error, headers)
+        say(driver, "hello")
+        notice = wait(driver, lambda d: every(d, ".notice"))[0]
+        check(f"status {status} is explained", words in notice.text)
+        check(f"status {status} is announced", notice.get_attribute("role") == "alert")
+        if status == 429:
+            picture(driver, "busy")
+            notice.find_element(By.TAG_NAME, "button").click()
+            wait(driver, lambda d: every(d, ".turn.assistant .meta"))
+            check("trying again works", not every(driver, ".notice"))
+        one(driver, "#new-chat").click()
+    check("a new chat is empty", not every(driver, ".turn") and one(driver, "#welcome").is_displayed())
+
+
+def test_settings(driver):
+    one(driver, "#open-settings").click()
+    one(driver, "#set-system").send_keys("Be brief.")
+    one(driver, "#set-max").send_keys("3")
+    one(driver, "input[value=dark] + span").click()
+    picture(driver, "settings")
+    one(driver, "dialog .primary").click()
+    check("the theme changes", driver.execute_script("return document.documentElement.dataset.theme") == "dark")
+    say(driver, "hello")
+    wait(driver, lambda d: is_idle(d) and every(d, ".turn.assistant .meta"))
+    check("the longest answer is kept to", "length limit" in one(driver, ".turn.assistant .meta").text)
+
+
+def test_phone(driver):
+    wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
+    picture(driver, "phone-welcome")
+    say(driver, "hello")
+    wait(driver, lambda d: is_idle(d) and every(d, ".turn.assistant .meta"))
+    one(driver, "#strip summary").click()
+    time.sleep(0.7)
+    picture(driver, "phone")
+    width = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    check("nothing is wider than a phone", max(width) <= 390)
+    for button in every(driver, ".bar button, #send"):
+        check("buttons are large enough to touch", button.size["height"] >= 32 and button.size["width"] >= 32)
+
+
+for name, test, size in [
+    ("conversation", test_conversation, (1280, 860)), ("failures", test_failures, (1280, 860)),
+    ("settings", test_settings, (1280, 860)), ("phone", test_phone, (390, 800)),
+]:
+    driver = browser(*size)
+    try:
+        test(driver)
+        complaints = [entry["message"] for entry in driver.get_log("browser")
+                      if "Content Security Policy" in entry["message"] or "Uncaught" in entry["message"]]
+        check(f"{name}: no script errors and nothing blocked: {complaints}", not complaints)
+    except Exception as error:  # a failure of one part must not hide those of the others
+        check(f"{name}: {type(error).__name__}: {error}", False)
+        picture(driver, "failed-" + name)
+    finally:
+        driver.quit()
+print(f"{passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
