@@ -136,7 +136,8 @@ def test_failures(driver):
     long = {"message": "This model's maximum context length is 2048 tokens.", "code": "context_length_exceeded"}
     for status, error, headers, words in [
         (0, {}, {}, "cannot be reached"), (429, busy, {"retry-after": "3"}, "3 seconds"), (400, long, {}, "Too long"),
-        (503, {"message": "loading"}, {}, "Not ready"), (500, {"message": "oh"}, {}, "failed"), (401, {}, {}, "API key"),
+        (503, {"message": "loading"}, {}, "Not ready"), (500, {"message": "oh"}, {}, "failed"),
+        (401, {}, {}, "API key"),
     ]:
         intercept(driver, status, error, headers)
         say(driver, "hello")

@@ -14,33 +14,6 @@ private func cut(_ bytes: [UInt8], _ generator: inout SeededGenerator) -> [[UInt
     return pieces
 }
 
-@Test func utf8_randomBytesInRandomPieces_equalTheWholeDecoded() {
-    var generator = SeededGenerator(seed: 5)
-    let interesting: [UInt8] = [
-        0x41, 0x80, 0xBF, 0xC0, 0xC2, 0xE0, 0xA0, 0xED, 0x9F, 0xEF, 0xF0, 0x90, 0xF4, 0x8F, 0xF5, 0xFF,
-    ]
-    for _ in 0..<5000 {
-        let bytes = (0..<generator.next(in: 0...24)).map { _ in interesting[generator.next(below: interesting.count)] }
-        var assembler = UTF8Assembler()
-        var output: [UInt8] = []
-        for piece in cut(bytes, &generator) {
-            assembler.push(piece, into: &output)
-            #expect(String(validating: output, as: UTF8.self) != nil)
-        }
-        assembler.finish(into: &output)
-        #expect(String(decoding: output, as: UTF8.self) == String(decoding: bytes, as: UTF8.self))
-    }
-}
-
-@Test func utf8_wholeScalars_areNotHeldBack() {
-    var assembler = UTF8Assembler()
-    var output: [UInt8] = []
-    assembler.push(Array("é🙂".utf8), into: &output)
-    #expect(output == Array("é🙂".utf8) && !assembler.isWaiting)
-    assembler.push([0xF0, 0x9F], into: &output)
-    #expect(output == Array("é🙂".utf8) && assembler.isWaiting)
-}
-
 @Test func stops_randomTextsInRandomPieces_endBeforeTheFirstStop() {
     var generator = SeededGenerator(seed: 6)
     let letters = Array("ab\n".utf8)

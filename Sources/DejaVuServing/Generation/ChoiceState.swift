@@ -1,5 +1,6 @@
 import DejaVuControl
 import DejaVuCore
+import DejaVuTokenizer
 
 /// One choice of an answer while it grows: from tokens to text that may be shown.
 struct ChoiceState: Sendable {
@@ -16,7 +17,7 @@ struct ChoiceState: Sendable {
 
     private let wantsReports: Bool
     private let stopTokens: [TokenID]
-    private var assembler = UTF8Assembler()
+    private var decoder = StreamDecoder()
     private var scanner: StopScanner
     private var piece: [UInt8] = []
     private var whole: [UInt8] = []
@@ -48,7 +49,7 @@ struct ChoiceState: Sendable {
         piece.removeAll(keepingCapacity: true)
         whole.removeAll(keepingCapacity: true)
         model.appendText(of: token.token, to: &piece)
-        assembler.push(piece, into: &whole)
+        whole += decoder.append(piece).utf8
         show()
     }
 
@@ -56,7 +57,7 @@ struct ChoiceState: Sendable {
     mutating func end(_ reason: FinishReason) {
         guard finish == nil else { return }
         whole.removeAll(keepingCapacity: true)
-        assembler.finish(into: &whole)
+        whole += decoder.finish().utf8
         show()
         guard finish == nil else { return }
         let before = text.count
