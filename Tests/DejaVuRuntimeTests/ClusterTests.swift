@@ -65,7 +65,10 @@ func cluster_mixedRequests_textsEqualTheReference(stages: Int, overTCP: Bool) as
 }
 
 @Test func cluster_serverFindsAStopString_theChoiceAloneEnds() async throws {
-    try await withCluster(stages: 1, workers: 1, overTCP: false) { service in
+    // Slow enough that the server's word arrives before the answer's end.
+    var slow = profile
+    slow.passSeconds = 0.002
+    try await withCluster(stages: 1, workers: 1, overTCP: false, profile: slow) { service in
         let request = service.request([7], outputs: 800, choices: 2)
         var counts = [0, 0]
         var reasons: [FinishReason?] = [nil, nil]
