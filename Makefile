@@ -51,8 +51,9 @@ verify: build-tests ## All verifications with their full counts
 sim: build ## Simulate many seeds: make sim SEEDS=100000
 	$(BINARY) simulate --seeds $(or $(SEEDS),10000)
 
-bench-%: build deps-test ## One benchmark against its bar: make bench-serve
-	$(PYTHON) Tools/bench-$*.py --binary $(BINARY) --model $(MODEL)
+bench-%: build ## One benchmark against its bar: make bench-serve
+	Tools/build-llama-cpp.sh .deps/llama.cpp
+	python3 Tools/bench-$*.py --dejavu $(abspath $(BINARY)) --model $(MODEL)
 
 bench: bench-kernels bench-serve ## All benchmarks
 

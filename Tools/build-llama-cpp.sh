@@ -15,6 +15,8 @@ options=(
     -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_UI=OFF
     -DLLAMA_USE_PREBUILT_UI=OFF
 )
+# gcc 12 makes an AMX kernel that ends in an illegal instruction; Swift's own clang does not.
+if command -v clang++ >/dev/null; then options+=(-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++); fi
 say() { printf 'llama.cpp: %s\n' "$*"; }
 fail() { printf 'llama.cpp: %s\n' "$*" >&2; exit 1; }
 
