@@ -36,11 +36,11 @@ run: build ## Serve the small model and print the URL
 	exec $(BINARY) serve $(MODEL) --listen $(LISTEN)
 
 test: build-tests ## Everything that must hold, with small counts
-	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build
+	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build --no-parallel
 	$(VERIFY) --quick all
 
 test-swift: build-tests ## The Swift tests alone
-	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build
+	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build --no-parallel
 
 verify-%: build-tests ## One verification with its full counts: make verify-openai
 	$(VERIFY) $*
@@ -65,7 +65,7 @@ check: ## Formatting, arrows between modules, lengths
 	Tools/tidy.py
 
 docs: build-tests ## Write the generated parts of docs/ anew
-	UPDATE_DOCS=1 swift test -c release --disable-testable-imports --skip-build --filter metricsDocument
+	UPDATE_DOCS=1 swift test -c release --disable-testable-imports --skip-build --no-parallel --filter metricsDocument
 
 clean: ## Remove what was built; .deps stays
 	rm -rf .build

@@ -111,11 +111,44 @@ def metrics(options):
             expect(f"`{line.split()[2]}`" in documented, f"{line.split()[2]} is not in docs/METRICS.md")
 
 
-def tool(options, name, *arguments, server=None):
-    """Runs one of the other tools against a server of its own."""
-    with Server(options.binary, options.model, *(server or [])) as running:
-        subprocess.run([sys.executable, str(ROOT / "Tools" / name), "--url", running.url, *map(str, arguments)],
-                       check=True)
+def tool(name, *arguments):
+    """Runs one of the other tools."""
+    subprocess.run([sys.executable, str(ROOT / "Tools" / name), *map(str, arguments)], check=True)
+
+
+@check
+def openai(options):
+    """OpenAI's own Python client, over every parameter, streaming and not."""
+    with Server(options.binary, options.model) as server:
+        tool("openai-suite.py", server.url)
+
+
+@check
+def page(options):
+    """The chat page in headless Chromium: chat, stop, errors, keyboard, phone."""
+    with Server(options.binary, options.model) as server:
+        tool("page-test.py", server.url, *(["--pictures", options.pictures] if options.pictures else []))
+
+
+@check
+def template(options):
+    """Chat templates render as in Python's jinja2: the model's own, our fixtures and random ones."""
+    tool("template-oracle/compare.py", "--checker", f"{pathlib.Path(options.binary).resolve()} check template",
+         options.model, ROOT / "Tests/DejaVuTemplateTests/Fixtures",
+         "--fuzz", 300 if options.quick else 10_000, "--seed", 1)
+
+
+@check
+def http(options):
+    """Hostile HTTP: the server lives and answers the next request."""
+    tool("verify-fuzz-http.py", "--dejavu", options.binary, "--model", options.model)
+
+
+@check
+def soak(options):
+    """Clients that leave in mid-stream: memory stays level and no cell is lost."""
+    tool("verify-soak.py", "--dejavu", options.binary, "--model", options.model,
+         "--seconds", 30 if options.quick else 600)
 
 
 @check
@@ -131,6 +164,7 @@ def main():
     parser.add_argument("--binary", default=".build/release/dejavu")
     parser.add_argument("--model", default=".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--quick", action="store_true", help="smaller counts, the same code")
+    parser.add_argument("--pictures", help="keep the page's screenshots in this folder")
     parser.add_argument("--list", action="store_true", help="list the verifications")
     options = parser.parse_args()
     if options.list or not options.names:
