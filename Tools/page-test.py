@@ -88,6 +88,10 @@ def intercept(driver, status, error, headers={}):
         };""", status, error, headers)
 
 
+# Long enough that even a fast server is still writing when Esc comes.
+TASK = "Write a very long story about the sea, the wind and a ship.", "Tell every detail of every day."
+
+
 def test_conversation(driver):
     wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
     with urllib.request.urlopen(arguments.url + "/v1/models") as answer:
@@ -100,17 +104,17 @@ def test_conversation(driver):
     check("an empty message cannot be sent", not one(driver, "#send").is_enabled())
     picture(driver, "welcome")
 
-    one(driver, "#prompt").send_keys("one", Keys.SHIFT, Keys.ENTER, Keys.NULL, "two")
-    check("Shift+Enter starts a line", one(driver, "#prompt").get_attribute("value") == "one\ntwo")
+    one(driver, "#prompt").send_keys(TASK[0], Keys.SHIFT, Keys.ENTER, Keys.NULL, TASK[1])
+    check("Shift+Enter starts a line", one(driver, "#prompt").get_attribute("value") == "\n".join(TASK))
     one(driver, "#prompt").send_keys(Keys.ENTER)
     wait(driver, lambda d: every(d, ".turn.assistant .prose"))
-    picture(driver, "streaming")
     check("the send button has become a stop button", one(driver, "#send").get_attribute("aria-label") == "Stop")
     one(driver, "#prompt").send_keys(Keys.ESCAPE)
     wait(driver, is_idle)
     check("Esc stops", "stopped" in one(driver, ".turn.assistant .meta").text)
     check("a stopped answer keeps its text", one(driver, ".turn.assistant .prose").text != "")
-    check("the user's text is as it was typed", one(driver, ".turn.user").text == "one\ntwo")
+    picture(driver, "stopped")
+    check("the user's text is as it was typed", one(driver, ".turn.user").text == "\n".join(TASK))
 
     say(driver, "Tell me more, and take your time.")
     wait(driver, lambda d: is_idle(d) and len(every(d, ".turn.assistant .meta")) == 2)
@@ -127,7 +131,7 @@ def test_conversation(driver):
 
     driver.refresh()
     wait(driver, lambda d: len(every(d, ".turn")) == 4)
-    check("a reload keeps the conversation", every(driver, ".turn.user")[0].text == "one\ntwo")
+    check("a reload keeps the conversation", every(driver, ".turn.user")[0].text == "\n".join(TASK))
 
 
 def test_failures(driver):
