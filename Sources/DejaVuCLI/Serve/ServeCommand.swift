@@ -9,7 +9,7 @@ struct ServeCommand: AsyncParsableCommand {
         commandName: "serve",
         abstract: "Serve a model behind an OpenAI-compatible API.",
         discussion: """
-            Starts its workers itself, and starts them again when they die; what they held is computed again, to the same text. \
+            Starts its workers itself, and starts them again when they die; answers go on with the same text. \
             Ctrl-C waits for the running answers, a second one does not.
 
             Every option may also stand in a file (--config, lines of `name = value`) or in the environment \
