@@ -1,0 +1,61 @@
+public import DejaVuCore
+public import DejaVuKV
+public import NIOCore
+
+/// A place that holds spans: device, host, disk or peer. All take and give packed rows, so that any two can be joined.
+///
+/// A store drives a `Ledger`; its promises are the ledger's (docs/streaming.md). All calls may be made from any task.
+/// A call that fails or is cancelled changes no watermark.
+public protocol KVStore: AnyObject, Sendable {
+    /// For logs and metrics.
+    var name: String { get }
+    var layers: LayerRange { get }
+    /// Bytes of K and V of one position in one layer, packed.
+    var rowBytes: Int { get }
+    var numericClass: NumericClass { get }
+
+    /// Gives a writer leave, and the sequence its place. `tokens` are those known so far; frames bring the others.
+    ///
+    /// - Throws: `.resourceExhausted` if the budget does not hold the ticket's positions; `.invalidArgument` if the
+    ///   number was used before or the sequence is open.
+    func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError)
+
+    /// How many leading positions are committed, the least over these layers; 0 for an unknown sequence.
+    func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int
+
+    /// The packed rows of a committed span.
+    ///
+    /// - Throws: `.notFound` above the watermark; `.invalidFile` if what is kept turned out bad: the watermark has
+    ///   been lowered then.
+    func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer
+
+    /// Asks for leave to land a frame.
+    func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission
+
+    /// Revokes the ticket at once. Returns when nothing can be written any more and the place is free.
+    func release(_ sequence: SequenceID) async throws(DejaVuError)
+}
+
+/// A store's answer to a frame's header.
+public enum FrameAdmission: Sendable {
+    /// Send the bytes.
+    case land(any FrameLanding)
+    /// All of it is committed already, up to this watermark.
+    case known(watermark: Int)
+    /// There is a gap: go back to this watermark.
+    case gap(watermark: Int)
+}
+
+/// One frame on its way into a store. Used by one task; ends by `finish` or `abandon`, exactly once.
+public protocol FrameLanding: Sendable {
+    /// The next bytes of the packed rows, in order. Suspends while the store cannot take more.
+    func write(_ bytes: ByteBuffer) async throws(DejaVuError)
+    /// All bytes are there: verifies and commits.
+    ///
+    /// - Parameter checksum: crc32c (Castagnoli) of the whole payload.
+    /// - Returns: the watermark over the frame's layers.
+    /// - Throws: `.mismatch` if the checksum differs; `.refused` if the ticket was revoked meanwhile.
+    func finish(checksum: UInt32) async throws(DejaVuError) -> Int
+    /// Gives the frame up; nothing is committed. No effect after `finish`.
+    func abandon()
+}
