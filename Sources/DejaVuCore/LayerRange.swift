@@ -14,6 +14,15 @@ public struct LayerRange: Hashable, Codable, Sendable, CustomStringConvertible {
     @inlinable public var indices: Range<Int> { first..<end }
     public var description: String { "\(first)..<\(end)" }
 
+    @inlinable public func contains(_ other: LayerRange) -> Bool { first <= other.first && other.end <= end }
+
+    /// The layers that both have; nil if there are none.
+    @inlinable public func intersection(_ other: LayerRange) -> LayerRange? {
+        let low = max(first, other.first)
+        let high = min(end, other.end)
+        return low < high ? LayerRange(low, high) : nil
+    }
+
     /// Cuts `layers` layers into `stages` ranges whose sizes differ by at most one. The earlier stages take the larger
     /// part, since the last one also computes the logits.
     ///

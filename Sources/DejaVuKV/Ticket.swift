@@ -50,6 +50,21 @@ package struct TicketBook: Hashable, Sendable {
         return index < open.count && open[index].sequence == sequence ? open[index] : nil
     }
 
+    /// Puts a new ticket in the place of a sequence's open one, whose number is dead from now on.
+    ///
+    /// - Returns: false, and changes nothing, if the number is not a new one or the sequence has no open ticket.
+    package mutating func renew(_ ticket: Ticket) -> Bool {
+        guard ticket.number > numberMax else { return false }
+        let index = position(of: ticket.sequence)
+        guard index < open.count, open[index].sequence == ticket.sequence else { return false }
+        numberMax = ticket.number
+        open[index] = ticket
+        return true
+    }
+
+    /// Whether a ticket of that number can still be taken in.
+    package func isNew(_ number: UInt64) -> Bool { number > numberMax }
+
     /// Revokes a sequence's ticket.
     ///
     /// - Returns: whether there was one.

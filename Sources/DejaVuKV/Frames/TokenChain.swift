@@ -13,6 +13,12 @@ public struct TokenChain: Hashable, Codable, Sendable {
         count = 0
     }
 
+    /// Goes on from where another chain stood.
+    init(hash: UInt64, count: Int) {
+        self.hash = hash
+        self.count = count
+    }
+
     public init(_ tokens: some Sequence<TokenID>) {
         self.init()
         for token in tokens { append(token) }

@@ -1,5 +1,5 @@
 /// Who goes first when several streams share a path; the lower value wins.
-public enum StreamPriority: UInt8, Hashable, Comparable, CaseIterable, Sendable {
+public enum StreamPriority: UInt8, Hashable, Comparable, CaseIterable, Codable, Sendable {
     /// A microbatch that is to run next.
     case swapIn = 0
     /// What a taker lacks after a failure.
