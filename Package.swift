@@ -68,10 +68,11 @@ let package = Package(
         module("DejaVuTemplate", ["DejaVuCore"]),
         module(
             "DejaVuLib",
-            ["DejaVuCore", "DejaVuKV", .product(name: "Crypto", package: "swift-crypto")] + nio),
+            ["DejaVuCore", "DejaVuKV", "CChecksum", .product(name: "Crypto", package: "swift-crypto")] + nio),
         .systemLibrary(name: "CGGML", pkgConfig: "ggml"),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror", "-ffp-contract=off"])]),
         .target(name: "CLinux"),
+        .target(name: "CChecksum", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
         module("DejaVuGGML", ["DejaVuCore", "CGGML", "CKernels"]),
         module("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
 
@@ -123,7 +124,7 @@ let package = Package(
         tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),
         tests("DejaVuKV", ["DejaVuCore"]),
-        tests("DejaVuLib", ["DejaVuCore"] + nio),
+        tests("DejaVuLib", ["DejaVuCore", "DejaVuKV", "CChecksum"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
         tests("DejaVuTemplate", ["DejaVuCore"], fixtures: "Fixtures"),

@@ -16,7 +16,7 @@ LINE_COLUMNS_MAX = 120
 
 # From the bottom up: a module imports only modules of a lower floor.
 FLOORS = [
-    ["DejaVuCore", "CGGML", "CKernels", "CLinux", "DejaVuPlot"],
+    ["DejaVuCore", "CGGML", "CKernels", "CLinux", "CChecksum", "DejaVuPlot"],
     ["DejaVuKV", "DejaVuEngine", "DejaVuGGUF", "DejaVuTemplate", "DejaVuMetrics", "DejaVuGGML"],
     ["DejaVuControl", "DejaVuLib", "DejaVuTokenizer", "DejaVuModel"],
     ["DejaVuSimulation", "DejaVuRuntime", "DejaVuServing", "DejaVuBench"],

@@ -29,11 +29,22 @@ public protocol KVStore: AnyObject, Sendable {
     ///   been lowered then.
     func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer
 
+    /// The same behind what the buffer holds already: a buffer that is used again needs no fresh memory. If it throws,
+    /// the buffer is as it was.
+    func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError)
+
     /// Asks for leave to land a frame.
     func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission
 
     /// Revokes the ticket at once. Returns when nothing can be written any more and the place is free.
     func release(_ sequence: SequenceID) async throws(DejaVuError)
+}
+
+extension KVStore {
+    public func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
+        var bytes = try await read(span)
+        buffer.writeBuffer(&bytes)
+    }
 }
 
 /// A store's answer to a frame's header.
