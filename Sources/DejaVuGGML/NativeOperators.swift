@@ -29,7 +29,7 @@ private struct RowCall {
     /// Where quantised rows start in the node that holds them, before alignment.
     var offset: Int
     var epsilon: Float = 0
-    var packed: UnsafeMutableRawPointer?
+    var packed: UnsafeRawPointer?
     var packedType: Int32 = 0
     var packedRows: Int64 = 0
 }

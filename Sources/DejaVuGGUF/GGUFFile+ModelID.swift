@@ -22,6 +22,8 @@ extension GGUFFile {
                 hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: data[(data.count - sample)...]))
             }
         }
+        // Whoever reads tensors later brings their pages back; a controller or a standby never does.
+        file.advise(.dontNeed, headEnd..<byteCount)
         let digits = Array("0123456789abcdef")
         var text = ""
         for byte in hash.finalize() {

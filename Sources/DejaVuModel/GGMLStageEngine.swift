@@ -36,8 +36,7 @@ package final class GGMLStageEngine: StageEngine {
         guard backend.runsHostKernels else {
             throw DejaVuError(.unsupported, "attention is computed on the CPU only, not on \(backend.name)")
         }
-        weights = try StageWeights(
-            file: file, model: model, range: options.layers, kernelSet: options.kernelSet, backend: backend)
+        weights = try StageWeights(file: file, model: model, options: options, backend: backend)
         cells = try CellStore(
             layerCount: options.layers.count, keySize: model.keySize, cellCount: options.cellCount, backend: backend)
         let attention = AttentionOperator(

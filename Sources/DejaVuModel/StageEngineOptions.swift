@@ -16,8 +16,14 @@ package struct StageEngineOptions: Sendable {
     package var rowCountMax = 512
     /// Graphs that are kept for the next pass of their shape.
     package var graphCountMax = 32
-    /// Called on a compute thread each time that a layer's attention begins: a sign of progress. Must be quick.
+    /// The directory in which all workers of the machine share the weights that the native kernels have packed; nil
+    /// packs into this engine's own memory.
+    package var weightCache: String?
+    /// Called on a compute thread each time that a layer's weights are there or its attention begins: a sign of
+    /// progress. Must be quick.
     package var progress: @Sendable () -> Void = {}
+    /// Takes what whoever runs the engine should know.
+    package var notice: @Sendable (StageNotice) -> Void = { _ in }
 
     package init(layers: LayerRange, cellCount: Int) {
         self.layers = layers

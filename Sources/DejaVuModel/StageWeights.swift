@@ -37,8 +37,9 @@ struct StageWeights {
     private let file: GGUFFile
 
     init(
-        file: GGUFFile, model: DecoderDescription, range: LayerRange, kernelSet: KernelSet, backend: Backend
+        file: GGUFFile, model: DecoderDescription, options: StageEngineOptions, backend: Backend
     ) throws(DejaVuError) {
+        let range = options.layers
         let layout = TensorLayout(file: file, model: model)
         try layout.checkAll()
         var loader = WeightLoader(
@@ -70,38 +71,64 @@ struct StageWeights {
         context = loader.context
         self.file = file
         try loader.context.place(loader.placed, in: file.file.buffer, on: backend)
-        for info in loader.infos { file.advise(.willNeed, info) }
-        if kernelSet == .native { pack() }
+        if options.kernelSet == .native { pack(options) }
         let products = layers.flatMap { layer in LayerWeights.products.map { layer[keyPath: $0] } }
         needsRowPairs = (products + (output.map { [$0] } ?? [])).contains {
             $0.packed == nil && $0.weight.type.roundsSingleRowsDifferently
         }
+        // Of the file, packed matrices are not read again, but for single rows of the embeddings.
+        let packed = Set((products + (output.map { [$0] } ?? [])).filter { $0.packed != nil }.map(\.weight.name))
+        for info in loader.infos where !packed.contains(info.name) { file.advise(.willNeed, info) }
     }
 
     /// Packs every product that our kernels can compute; the others stay with ggml.
-    private mutating func pack() {
+    private mutating func pack(_ options: StageEngineOptions) {
+        var sections: [PackedSection] = []
+        for (index, layer) in zip(options.layers.indices, layers) {
+            let products = LayerWeights.products.map { layer[keyPath: $0] }
+            if let section = section(index, products) { sections.append(section) }
+        }
+        if let output, let section = section(nil, [output]) { sections.append(section) }
+        var packer = WeightPacker(cache: cache(options))
+        packer.progress = options.progress
+        packer.notice = options.notice
+        let file = self.file
+        let matrices = packer.pack(sections) { name, use in
+            guard let info = file.tensor(name) else { preconditionFailure("no tensor \(name) to pack") }
+            file.advise(.willNeed, info)
+            use(file.bytes(of: info))
+            file.advise(.dontNeed, info)
+        }
         for index in layers.indices {
             for product in LayerWeights.products {
-                let packed = packed(layers[index][keyPath: product])
-                layers[index][keyPath: product].packed = packed
+                layers[index][keyPath: product].packed = matrices[layers[index][keyPath: product].weight.name]
             }
         }
         if var layer = output {
-            layer.packed = packed(layer)
+            layer.packed = matrices[layer.weight.name]
             output = layer
         }
     }
 
-    private func packed(_ layer: LinearLayer) -> PackedMatrix? {
-        let weight = layer.weight
-        guard PackedMatrix.canPack(weight.type, rows: weight.rows, columns: weight.rowLength),
-            let info = file.tensor(weight.name)
-        else { return nil }
-        let matrix = PackedMatrix(
-            weight.type, rows: weight.rows, columns: weight.rowLength, from: file.bytes(of: info))
-        // The file's pages are not read again, but for single rows of the embeddings.
-        file.advise(.dontNeed, info)
-        return matrix
+    /// Where packed weights are shared; nil if they are not to be, or cannot be.
+    private func cache(_ options: StageEngineOptions) -> WeightCache? {
+        guard let root = options.weightCache else { return nil }
+        do throws(DejaVuError) { return try WeightCache(root: root, model: file.modelID) } catch {
+            options.notice(
+                StageNotice(
+                    level: .warning, message: "packed weights are not shared: \(error.message); packing privately"))
+            return nil
+        }
+    }
+
+    private func section(_ layer: Int?, _ products: [LinearLayer]) -> PackedSection? {
+        let matrices = products.map(\.weight).filter {
+            PackedMatrix.canPack($0.type, rows: $0.rows, columns: $0.rowLength)
+        }
+        guard !matrices.isEmpty else { return nil }
+        return PackedSection(
+            model: file.modelID, layer: layer,
+            matrices: matrices.map { (name: $0.name, type: $0.type, rows: $0.rows, columns: $0.rowLength) })
     }
 }
 

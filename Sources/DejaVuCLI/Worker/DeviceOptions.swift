@@ -2,6 +2,7 @@ import ArgumentParser
 import CLinux
 import DejaVuCore
 import DejaVuModel
+import Foundation
 import Glibc
 
 extension KernelSet: ExpressibleByArgument {}
@@ -15,6 +16,11 @@ struct DeviceOptions: ParsableArguments {
     var deviceMemory: ByteSize?
     @Option(help: "Who multiplies matrices: `native`, our kernels over repacked weights, or `reference`, ggml's own.")
     var kernels: KernelSet = .native
+    @Option(
+        help: ArgumentHelp(
+            "Where workers share repacked weights; `off` gives each its own. Default: dejavu in the user's caches.",
+            valueName: "directory"))
+    var weightCache: String?
 
     /// - Throws: `ValidationError` naming the option.
     func check() throws {
@@ -22,6 +28,7 @@ struct DeviceOptions: ParsableArguments {
         if let deviceMemory, deviceMemory.bytes < 1 << 20 {
             throw ValidationError("--device-memory must be at least 1M")
         }
+        if let weightCache, weightCache.isEmpty { throw ValidationError("--weight-cache takes a directory, or off") }
     }
 
     /// The threads of one of `workers` workers that compute at the same time.
@@ -29,7 +36,15 @@ struct DeviceOptions: ParsableArguments {
 
     /// The arguments that make a child's options the same.
     func arguments(threads: Int, deviceMemoryBytes: Int) -> [String] {
-        ["--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--kernels", kernels.rawValue]
+        [
+            "--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--kernels", kernels.rawValue,
+            "--weight-cache", weightCacheDirectory() ?? "off",
+        ]
+    }
+
+    /// nil if every worker is to keep its own.
+    func weightCacheDirectory() -> String? {
+        WeightCacheDirectory.resolve(weightCache, environment: ProcessInfo.processInfo.environment)
     }
 }
 

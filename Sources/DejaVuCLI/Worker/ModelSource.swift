@@ -5,6 +5,7 @@ import DejaVuGGUF
 import DejaVuModel
 import DejaVuRuntime
 import Foundation
+import Logging
 
 /// What a worker runs: a model file, or an emulated device.
 enum ModelSource: Sendable {
@@ -84,14 +85,21 @@ enum ModelSource: Sendable {
     }
 
     /// Makes a stage's engine when the worker is told which layers it gets.
-    func engineFactory(kernels: KernelSet, threads: Int) -> EngineFactory {
+    func engineFactory(_ device: DeviceOptions, logger: Logger) -> EngineFactory {
         switch self {
         case .file(let file, _, _):
+            let threads = device.threadCount(workers: 1)
+            let kernels = device.kernels
+            let weightCache = device.weightCacheDirectory()
             return { (assignment, progress) throws(DejaVuError) in
                 var options = StageEngineOptions(layers: assignment.layers, cellCount: assignment.cellCount)
                 options.threadCount = threads
                 options.kernelSet = kernels
+                options.weightCache = weightCache
                 options.progress = { progress.advance() }
+                options.notice = { notice in
+                    logger.log(level: notice.level == .warning ? .warning : .info, "\(notice.message)")
+                }
                 return try GGMLStageEngine(file: file, options: options)
             }
         case .emulated(let profile):

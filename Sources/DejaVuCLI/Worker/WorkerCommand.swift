@@ -52,7 +52,7 @@ struct WorkerCommand: AsyncParsableCommand {
         let worker = try WorkerProcess(
             options: try options(), model: source.workerModel(kernels: device.kernels, kvBytesMax: memory),
             logger: logger,
-            makeEngine: source.engineFactory(kernels: device.kernels, threads: device.threadCount(workers: 1)))
+            makeEngine: source.engineFactory(device, logger: logger))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
         let watcher = Task {
             for await signal in signals { worker.stop("\(signal)") }
