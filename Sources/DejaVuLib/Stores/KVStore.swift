@@ -20,6 +20,13 @@ public protocol KVStore: AnyObject, Sendable {
     ///   number was used before or the sequence is open.
     func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError)
 
+    /// Gives an open sequence a new ticket, for another writer, in the same memory. What is committed stays; the old
+    /// number is dead at once, and what it let in can no longer commit.
+    ///
+    /// - Throws: `.notFound` if the sequence is not open; `.invalidArgument` if the number was used before, or layers
+    ///   and limit are not those of the old ticket; `.unsupported` if the store cannot.
+    func renew(_ ticket: Ticket) async throws(DejaVuError)
+
     /// How many leading positions are committed, the least over these layers; 0 for an unknown sequence.
     func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int
 
@@ -41,6 +48,10 @@ public protocol KVStore: AnyObject, Sendable {
 }
 
 extension KVStore {
+    public func renew(_ ticket: Ticket) async throws(DejaVuError) {
+        throw DejaVuError(.unsupported, "\(name) cannot give \(ticket.sequence) a new ticket", subject: "ticket")
+    }
+
     public func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
         var bytes = try await read(span)
         buffer.writeBuffer(&bytes)

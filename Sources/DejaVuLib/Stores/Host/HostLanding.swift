@@ -1,0 +1,64 @@
+import DejaVuCore
+import DejaVuKV
+import NIOCore
+import Synchronization
+
+/// A frame on its way into a host store's arena.
+struct HostLanding: FrameLanding {
+    private struct Progress {
+        var bytes = 0
+        var checksum = Checksum()
+    }
+
+    private let store: HostStore
+    private let arrival: Arrival
+    private let place: HostPlace
+    private let map: PayloadMap
+    private let progress: Shared
+
+    /// A landing is a value that is handed around; its progress is one.
+    private final class Shared: Sendable {
+        let value = Mutex(Progress())
+    }
+
+    init(_ store: HostStore, _ arrival: Arrival, _ place: HostPlace) {
+        self.store = store
+        self.arrival = arrival
+        self.place = place
+        map = PayloadMap(arrival, rowBytes: store.rowBytes)
+        progress = Shared()
+    }
+
+    func write(_ bytes: ByteBuffer) async throws(DejaVuError) {
+        var rest = bytes
+        while let piece = rest.readSlice(length: min(rest.readableBytes, HostStore.pieceBytesMax)),
+            piece.readableBytes > 0
+        {
+            let leave = try store.withBooks { (books, _) throws(DejaVuError) in
+                books.beginCopy(arrival.id, bytes: piece.readableBytes)
+            }
+            switch leave {
+            case .swallow: continue
+            case .tooMany:
+                abandon()
+                throw DejaVuError(.invalidArgument, "more bytes than the header of \(arrival.span) says")
+            case .write: break
+            }
+            progress.value.withLock { progress in
+                piece.withUnsafeReadableBytes { bytes in
+                    store.copy(bytes, of: map, at: progress.bytes, to: place, checksum: &progress.checksum)
+                }
+                progress.bytes += piece.readableBytes
+            }
+            store.settled { books, followup in books.endCopy(arrival.id, &followup) }
+            if rest.readableBytes > 0 { await Task.yield() }
+        }
+    }
+
+    func finish(checksum: UInt32) async throws(DejaVuError) -> Int {
+        let intact = progress.value.withLock { $0.checksum.value == checksum }
+        return try await store.finish(arrival.id, intact: intact)
+    }
+
+    func abandon() { store.abandon(arrival.id) }
+}
