@@ -124,11 +124,15 @@ let package = Package(
         tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),
         tests("DejaVuKV", ["DejaVuCore"]),
-        tests("DejaVuLib", ["DejaVuCore", "DejaVuKV", "CChecksum"] + nio),
+        tests("DejaVuLib", ["DejaVuCore", "DejaVuKV", "CChecksum", "DejaVuTestStores"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
         tests("DejaVuTemplate", ["DejaVuCore"], fixtures: "Fixtures"),
         tests("DejaVuTokenizer", ["DejaVuCore", "DejaVuGGUF"], fixtures: "Fixtures"),
+        // A store that records, for the tests' processes and for the tests.
+        .target(
+            name: "DejaVuTestStores", dependencies: ["DejaVuCore", "DejaVuKV", "DejaVuLib"] + nio,
+            path: "Tests/Support/DejaVuTestStores", swiftSettings: strict),
         // Real worker and controller processes, for tests to kill.
         .executableTarget(
             name: "DejaVuTestWorker",

@@ -14,11 +14,14 @@ public final class Link: Sendable, CustomStringConvertible {
     public let remoteAddress: String
     /// The IP address of this end; nil on a unix socket. Others that can reach the peer's network can reach it.
     public let localHost: String?
+    /// Whether TLS protects it.
+    public let isEncrypted: Bool
     public let eventLoop: any EventLoop
     private let channel: any Channel
     private let handler: NIOLoopBound<LinkHandler>
 
-    init(peer: LinkIdentity, channel: any Channel, handler: NIOLoopBound<LinkHandler>) {
+    init(peer: LinkIdentity, channel: any Channel, isEncrypted: Bool, handler: NIOLoopBound<LinkHandler>) {
+        self.isEncrypted = isEncrypted
         self.peer = peer
         self.channel = channel
         self.handler = handler
@@ -29,6 +32,8 @@ public final class Link: Sendable, CustomStringConvertible {
 
     public var description: String { "link to \(peer)" }
     public var isOpen: Bool { channel.isActive }
+    /// Whether the unsent bytes are below the mark of the limits.
+    public var isWritable: Bool { channel.isWritable }
 
     /// Queues a message until the next `flush`. Dropped if the link is closed.
     ///

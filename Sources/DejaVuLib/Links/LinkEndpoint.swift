@@ -84,6 +84,9 @@ public struct LinkEndpoint: Sendable {
             try options.setOption(.socketOption(.so_keepalive), value: 1)
             let silence = max(limits.silenceTime.nanoseconds / 1_000_000, 1)
             try options.setOption(.tcpOption(.init(rawValue: TCP_USER_TIMEOUT)), value: Int(min(silence, 1 << 30)))
+            if let unsent = limits.kernelUnsentBytesMax {
+                try options.setOption(.tcpOption(.init(rawValue: TCP_NOTSENT_LOWAT)), value: unsent)
+            }
             try options.setOption(.tcpOption(.init(rawValue: TCP_KEEPIDLE)), value: 1)
             try options.setOption(.tcpOption(.init(rawValue: TCP_KEEPINTVL)), value: 1)
             try options.setOption(.tcpOption(.init(rawValue: TCP_KEEPCNT)), value: 3)

@@ -3,6 +3,8 @@ public import DejaVuCore
 /// What happens to an open link, in order; told on the link's event loop.
 public enum LinkEvent: Sendable {
     case message(LinkMessage)
+    /// A part of a message of a streamed kind; only where the link's limits name such kinds.
+    case piece(LinkPiece)
     /// The bytes at hand are used up: the moment to flush what the messages before have caused.
     case batchEnd
     /// The unsent bytes have crossed a water mark.

@@ -56,7 +56,12 @@ final class LinkHandler: ChannelInboundHandler {
         guard end == nil else { return }
         decoder.append(unwrapInboundIn(data))
         do throws(DejaVuError) {
-            while end == nil, let message = try decoder.next() { try receive(message, channel: context.channel) }
+            while end == nil, let part = try decoder.nextPart() {
+                switch part {
+                case .message(let message): try receive(message, channel: context.channel)
+                case .piece(let piece): if case .open(_, let receiver) = phase { receiver(.piece(piece)) }
+                }
+            }
         } catch {
             fail(error, tell: true, channel: context.channel)
         }
@@ -126,7 +131,9 @@ final class LinkHandler: ChannelInboundHandler {
         handshakeTimer?.cancel()
         decoder.headerBytesMax = limits.headerBytesMax
         decoder.payloadBytesMax = limits.payloadBytesMax
-        let link = Link(peer: peer, channel: channel, handler: NIOLoopBound(self, eventLoop: channel.eventLoop))
+        decoder.streamedKindMin = limits.streamedKindMin
+        let link = Link(
+            peer: peer, channel: channel, isEncrypted: false, handler: NIOLoopBound(self, eventLoop: channel.eventLoop))
         if let receiver = report(.success(link)) {
             phase = .open(link, receiver)
         } else {

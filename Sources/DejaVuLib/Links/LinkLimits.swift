@@ -6,6 +6,11 @@ public struct LinkLimits: Hashable, Sendable {
     public var headerBytesMax = 8 << 20
     /// Bytes of a message's payload: the hidden rows of one pass.
     public var payloadBytesMax = 256 << 20
+    /// Messages of this kind and above are not gathered: they come in pieces. nil gathers all.
+    public var streamedKindMin: UInt8?
+    /// How many unsent bytes the kernel keeps for a TCP peer; nil leaves it to the kernel. What waits here can still
+    /// be overtaken by what is more urgent, what waits in the kernel cannot.
+    public var kernelUnsentBytesMax: Int?
     /// Above this many unsent bytes the link reports that it is not writable...
     public var writableBytesHigh = 1 << 20
     /// ...and below this many that it is again.

@@ -175,7 +175,7 @@ final class ControllerCore {
                 link.close(error.message)
             }
         case .batchEnd: flush()
-        case .writable: break
+        case .writable, .piece: break
         case .closed(let end):
             strangers[ObjectIdentifier(link)] = nil
             if let id = id.value { lost(id, reason: end.description) }

@@ -1,5 +1,5 @@
 public import DejaVuCore
-public import DejaVuKV
+import DejaVuKV
 public import DejaVuLib
 
 // The wire form of what the core and KV modules define. Whatever their initializers require is checked first: a peer
@@ -16,36 +16,6 @@ extension Term: WireValue {
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         self.init(number: try reader.read(), nonce: try reader.read())
-    }
-}
-
-extension DejaVuError: WireValue {
-    public static let wireBytesMin = 9
-    public func write(to writer: inout ByteWriter) {
-        writer.write(code.description)
-        writer.write(message)
-        writer.write(subject != nil)
-        if let subject { writer.write(subject) }
-    }
-    public init(from reader: inout ByteReader) throws(DejaVuError) {
-        let name = try reader.readString()
-        guard let code = Code(name) else { throw DejaVuError(.network, "malformed message: unknown error code") }
-        let message = try reader.readString()
-        self.init(code, message, subject: try reader.readBool() ? try reader.readString() : nil)
-    }
-}
-
-extension LayerRange: WireValue {
-    public static let wireBytesMin = 16
-    public func write(to writer: inout ByteWriter) {
-        writer.write(first)
-        writer.write(end)
-    }
-    public init(from reader: inout ByteReader) throws(DejaVuError) {
-        let first = try reader.readInt(max: 1 << 20)
-        let end = try reader.readInt(max: 1 << 20)
-        guard first <= end else { throw DejaVuError(.network, "malformed message: layers end before they start") }
-        self.init(first, end)
     }
 }
 
@@ -195,20 +165,4 @@ extension TimeSpan: WireValue {
     public static let wireBytesMin = 8
     public func write(to writer: inout ByteWriter) { writer.write(nanoseconds) }
     public init(from reader: inout ByteReader) throws(DejaVuError) { self.init(nanoseconds: try reader.read()) }
-}
-
-extension Ticket: WireValue {
-    public static let wireBytesMin = 8 + 8 + 16 + 8 + 8
-    public func write(to writer: inout ByteWriter) {
-        writer.write(number)
-        writer.write(sequence)
-        writer.write(layers)
-        writer.write(positionLimit)
-        writer.write(self.writer)
-    }
-    public init(from reader: inout ByteReader) throws(DejaVuError) {
-        self.init(
-            number: try reader.read(), sequence: try reader.read(), layers: try LayerRange(from: &reader),
-            positionLimit: try reader.readInt(max: countMax), writer: try reader.read())
-    }
 }

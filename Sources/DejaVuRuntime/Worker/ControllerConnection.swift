@@ -131,7 +131,7 @@ final class ControllerConnection {
                 link.close(error.message)
             }
         case .batchEnd: core.flush()
-        case .writable: break
+        case .writable, .piece: break
         case .closed(let end): lost(end)
         }
     }

@@ -94,7 +94,7 @@ final class WorkerPeers {
                 link.close(error.message)
             }
         case .batchEnd: core.flush()
-        case .writable: break
+        case .writable, .piece: break
         case .closed: incoming[ObjectIdentifier(link)] = nil
         }
     }
