@@ -62,6 +62,12 @@ package struct TicketBook: Hashable, Sendable {
         return true
     }
 
+    /// Notes a number as used, for a ticket that is kept elsewhere.
+    package mutating func spend(_ number: UInt64) {
+        precondition(isNew(number), "ticket \(number) is not a new one")
+        numberMax = number
+    }
+
     /// Whether a ticket of that number can still be taken in.
     package func isNew(_ number: UInt64) -> Bool { number > numberMax }
 

@@ -17,7 +17,7 @@ public struct Arrival: Hashable, Sendable {
     }
 
     public let id: ArrivalID
-    /// The number of the ticket, and so the memory that it goes to.
+    /// The number that the sequence's memory goes by: of the ticket that it was opened or renewed with.
     public let ticket: UInt64
     /// The whole frame, as its bytes come.
     public let span: Span

@@ -8,8 +8,7 @@ extension Ledger {
     public mutating func admit(_ header: FrameHeader, at now: Instant) -> Admission {
         let span = header.span
         guard let index = index(of: span.sequence) else { return .refused(.unknownSequence, fault: nil) }
-        let ticket = entries[index].ticket
-        guard header.ticket == ticket.number else { return .refused(.oldTicket, fault: nil) }
+        guard let ticket = entries[index].ticket(header.ticket) else { return .refused(.oldTicket, fault: nil) }
         guard header.writer == ticket.writer else { return .refused(.otherWriter, fault: nil) }
         guard !span.isEmpty, ticket.layers.contains(span.layers), span.positions.upperBound <= ticket.positionLimit
         else { return .refused(.beyondTicket, fault: nil) }
@@ -30,7 +29,8 @@ extension Ledger {
         else { return .refused(.otherTokens, fault: countFault(of: header.writer, at: now)) }
         let least = marks.least(over: span.layers)
         if span.positions.upperBound <= least { return .known(watermark: least) }
-        return land(span, tokens: header.tokens, above: expected, writer: header.writer, at: index)
+        return land(
+            span, tokens: header.tokens, above: expected, writer: header.writer, number: ticket.number, at: index)
     }
 
     /// Asks for leave to let the store's own engine write rows: a pass. What is committed already is not among the
@@ -51,7 +51,7 @@ extension Ledger {
             return .refused(.otherTokens, fault: nil)
         }
         if span.positions.upperBound <= least { return .known(watermark: least) }
-        return land(span, tokens: tokens, above: marks, writer: nil, at: index)
+        return land(span, tokens: tokens, above: marks, writer: nil, number: ticket.number, at: index)
     }
 
     /// What to do with the next bytes of an arrival. To be asked for each chunk, just before it is written.
@@ -65,7 +65,8 @@ extension Ledger {
     }
 
     private mutating func land(
-        _ span: Span, tokens: [TokenID], above floor: LayerMarks, writer: Incarnation?, at index: Int
+        _ span: Span, tokens: [TokenID], above floor: LayerMarks, writer: Incarnation?, number: UInt64,
+        at index: Int
     ) -> Admission {
         guard arrivalCount < limits.arrivalsMax, entries[index].records.count < limits.arrivalsPerSequenceMax else {
             return .refused(.tooManyArrivals, fault: nil)
@@ -88,7 +89,7 @@ extension Ledger {
         let arrival = Arrival(
             id: ArrivalID(arrivalNumber), ticket: entries[index].ticket.number, span: span,
             payloadBytes: span.payloadBytes(rowBytes: rowBytes) ?? 0, parts: parts)
-        entries[index].records.append(Record(arrival: arrival, writer: writer))
+        entries[index].records.append(Record(arrival: arrival, number: number, writer: writer))
         entries[index].text.extend(with: tokens, at: span.positions.lowerBound)
         return .land(arrival)
     }
@@ -118,6 +119,13 @@ extension Ledger {
 
     mutating func countFault(of writer: Incarnation, at now: Instant) -> PeerFault? {
         faults.add(writer, at: now, limits: limits)
+    }
+}
+
+extension Ledger.Entry {
+    /// The open ticket of that number.
+    func ticket(_ number: UInt64) -> Ticket? {
+        ticket.number == number ? ticket : shares.first { $0.number == number }
     }
 }
 

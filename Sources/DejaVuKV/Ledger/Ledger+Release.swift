@@ -119,6 +119,7 @@ extension Ledger {
             precondition(greatest <= entry.text.firmCount, "rows of unknown tokens")
             precondition(entry.text.firmCount <= entry.text.count, "more firm tokens than tokens")
             checkParts(of: entry)
+            precondition(entry.shares.count <= limits.sharesPerSequenceMax, "more shares than the limit allows")
             for record in entry.records {
                 precondition(whereabouts[record.arrival.id] == entry.ticket.sequence, "an arrival got lost")
             }

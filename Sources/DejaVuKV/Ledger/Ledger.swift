@@ -16,6 +16,8 @@ public struct Ledger: Sendable {
             case doomed(Refusal)
         }
         let arrival: Arrival
+        /// The ticket that it came under: the first one, or a share.
+        let number: UInt64
         /// nil for rows that the store's own engine writes.
         let writer: Incarnation?
         var takenBytes = 0
@@ -23,7 +25,10 @@ public struct Ledger: Sendable {
     }
 
     struct Entry: Hashable {
+        /// The one that the sequence was opened or renewed with; its number names the memory.
         var ticket: Ticket
+        /// Of further writers into the same memory.
+        var shares: [Ticket] = []
         var marks: LayerMarks
         var text: SequenceText
         /// In order of admission.
@@ -92,8 +97,9 @@ public struct Ledger: Sendable {
             at: position(of: ticket.sequence))
     }
 
-    /// Gives an open sequence a new ticket, for another writer or incarnation, in the same memory. What is committed
-    /// stays; the old number is dead at once, and what it let in can no longer commit.
+    /// Gives an open sequence a new ticket, for another writer or incarnation, in the same memory, which the new
+    /// number names from now on. What is committed stays; the old number and all shares are dead at once, and what they
+    /// let in can no longer commit.
     ///
     /// - Throws: as `open`; `.notFound` if the sequence is not open; `.invalidArgument` if layers or limit differ.
     public mutating func renew(_ ticket: Ticket) throws(DejaVuError) -> Settlement {
@@ -108,8 +114,41 @@ public struct Ledger: Sendable {
         let isNew = tickets.renew(ticket)
         precondition(isNew, "the ticket was checked")
         entries[index].ticket = ticket
+        entries[index].shares = []
         var settled = Settlement()
         doom(at: index, .revoked, into: &settled) { $0.writer != nil }
+        return settled
+    }
+
+    /// Lets a further writer into the memory of an open sequence: another stage that computes other layers of it, or a
+    /// second store that has a copy. Rows are written by one of them only, whoever comes first.
+    ///
+    /// - Throws: as `open`; `.notFound` if the sequence is not open; `.invalidArgument` if the ticket reaches beyond
+    ///   the one it was opened with; `.resourceExhausted` beyond the limit.
+    public mutating func share(_ ticket: Ticket) throws(DejaVuError) {
+        try check(ticket, tokens: 0)
+        guard let index = index(of: ticket.sequence) else {
+            throw DejaVuError(.notFound, "\(ticket.sequence) is not open", subject: "ticket")
+        }
+        let first = entries[index].ticket
+        guard first.layers.contains(ticket.layers), ticket.positionLimit <= first.positionLimit else {
+            throw DejaVuError(.invalidArgument, "a share lies within the first ticket", subject: "ticket")
+        }
+        guard entries[index].shares.count < limits.sharesPerSequenceMax else {
+            throw DejaVuError(.resourceExhausted, "a sequence has at most \(limits.sharesPerSequenceMax) shares")
+        }
+        tickets.spend(ticket.number)
+        entries[index].shares.append(ticket)
+    }
+
+    /// Takes a share back: its number is dead at once, and what it let in can no longer commit. No effect on others.
+    public mutating func withdraw(_ number: UInt64, of sequence: SequenceID) -> Settlement {
+        var settled = Settlement()
+        guard let index = index(of: sequence),
+            let share = entries[index].shares.firstIndex(where: { $0.number == number })
+        else { return settled }
+        entries[index].shares.remove(at: share)
+        doom(at: index, .revoked, into: &settled) { $0.writer != nil && $0.number == number }
         return settled
     }
 

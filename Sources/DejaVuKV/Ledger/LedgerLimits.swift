@@ -8,6 +8,8 @@ public struct LedgerLimits: Hashable, Sendable {
     public var positionsMax = 1 << 26
     /// Positions of one sequence.
     public var positionsPerSequenceMax = 1 << 20
+    /// Writers of one sequence besides the first.
+    public var sharesPerSequenceMax = 64
     /// Frames that land at the same time.
     public var arrivalsMax = 4096
     public var arrivalsPerSequenceMax = 64
@@ -22,7 +24,8 @@ public struct LedgerLimits: Hashable, Sendable {
     /// - Precondition: every limit is at least 1.
     func check() {
         precondition(
-            sequencesMax >= 1 && positionsMax >= 1 && positionsPerSequenceMax >= 1 && arrivalsMax >= 1
+            sequencesMax >= 1 && positionsMax >= 1 && positionsPerSequenceMax >= 1 && sharesPerSequenceMax >= 0
+                && arrivalsMax >= 1
                 && arrivalsPerSequenceMax >= 1 && faultsMax >= 1 && faultWindow > .zero && peersMax >= 1,
             "every limit is at least 1")
     }
