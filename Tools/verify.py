@@ -116,6 +116,13 @@ def tool(name, *arguments):
     subprocess.run([sys.executable, str(ROOT / "Tools" / name), *map(str, arguments)], check=True)
 
 
+def swift_test(name, count):
+    """Runs the Swift tests of that name with `DEJAVU_COUNT` random cases."""
+    subprocess.run(
+        ["swift", "test", "-c", "release", "--disable-testable-imports", "--skip-build", "--no-parallel",
+         "--filter", name], cwd=ROOT, env=dict(os.environ, DEJAVU_COUNT=str(count)), check=True)
+
+
 @check
 def openai(options):
     """OpenAI's own Python client, over every parameter, streaming and not."""
@@ -149,6 +156,12 @@ def soak(options):
     """Clients that leave in mid-stream: memory stays level and no cell is lost."""
     tool("verify-soak.py", "--dejavu", options.binary, "--model", options.model,
          "--seconds", 600)
+
+
+@check
+def transfer_plan(options):
+    """Random pairs of KV layouts: every byte goes once to the right place, there and back, in the fewest runs."""
+    swift_test("TransferPlanTests", 2_000 if options.quick else 100_000)
 
 
 @check

@@ -25,6 +25,10 @@ public struct CopyRun: Hashable, Sendable {
 
 /// A loop around a copy: by how much each side moves from one turn to the next.
 public struct CopyLoop: Hashable, Sendable {
+    /// One turn: for copies without loops.
+    public static let once = CopyLoop(
+        count: 1, sourceRegionStride: 0, sourceStride: 0, destinationRegionStride: 0, destinationStride: 0)
+
     public let count: Int
     public let sourceRegionStride: Int
     public let sourceStride: Int
