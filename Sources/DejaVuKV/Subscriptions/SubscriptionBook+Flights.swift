@@ -112,7 +112,8 @@ extension SubscriptionBook {
             let subscription = entry.subscription
             // Orders are sorted: once a more urgent one can send, the others wait.
             if let priority, subscription.priority > priority { break }
-            guard only == nil || subscription.destination == only, !full.contains(subscription.destination),
+            guard !entry.isPaused, only == nil || subscription.destination == only,
+                !full.contains(subscription.destination),
                 let place = destination(subscription.destination), destinations[place].isConnected
             else { continue }
             let round = rounds[Int(subscription.priority.rawValue)]

@@ -32,6 +32,8 @@ public struct SubscriptionBook: Sendable {
         let layers: LayerRange
         /// Ascending by sequence.
         var streams: [Stream] = []
+        /// Its subscriber wants nothing for now.
+        var isPaused = false
     }
 
     struct Destination: Hashable {
@@ -119,6 +121,16 @@ public struct SubscriptionBook: Sendable {
 
     public var subscriptions: [Subscription] { orders.map(\.subscription) }
 
+    /// Stops an order, or lets it go on where it was. Frames on their way are not called back.
+    ///
+    /// - Returns: whether there is one.
+    @discardableResult
+    public mutating func setPaused(_ id: SubscriptionID, _ isPaused: Bool) -> Bool {
+        guard let index = orders.firstIndex(where: { $0.subscription.id == id }) else { return false }
+        orders[index].isPaused = isPaused
+        return true
+    }
+
     // MARK: The source
 
     /// The source's watermark has risen for some layers.
@@ -178,6 +190,21 @@ public struct SubscriptionBook: Sendable {
     // MARK: Asking
 
     public var flightCount: Int { flights.count }
+
+    /// Whether a frame is on its way and not answered.
+    public func isFlying(_ id: FlightID) -> Bool { flights.contains { $0.id == id } }
+
+    /// The sequences that the source is known to have or a destination to take, ascending.
+    public var sequences: [SequenceID] {
+        var all = sources.map(\.sequence)
+        for destination in destinations { all += destination.tickets.map(\.sequence) }
+        all.sort()
+        var last: SequenceID?
+        return all.filter { sequence in
+            defer { last = sequence }
+            return sequence != last
+        }
+    }
 
     public func bytesInFlight(to id: StoreID) -> Int { destination(id).map { destinations[$0].bytesInFlight } ?? 0 }
 
