@@ -75,3 +75,44 @@ func stateDirectory_damagedTerm_isNotTakenForANumber(text: String) async throws 
         await service.stop()
     }
 }
+
+@Test func stateDirectory_temporary_isRemovedUnlessItWasThereOrHoldsSomethingElse() async throws {
+    try await withDirectory { path in
+        let made = try StateDirectory(path, isTemporary: true)
+        _ = try made.nextTerm()
+        put("", at: path + "/peer-1-2.sock")
+        made.release()
+        #expect(access(path, F_OK) != 0)
+
+        let kept = try StateDirectory(path, isTemporary: true)
+        kept.release(keeping: true)
+        #expect(access(path + "/lock", F_OK) == 0)
+        let again = try StateDirectory(path, isTemporary: true)
+        again.release()
+        #expect(access(path + "/lock", F_OK) == 0, "it was there before")
+        unlink(path + "/lock")
+        rmdir(path)
+
+        let shared = try StateDirectory(path, isTemporary: true)
+        put("a", at: path + "/record")
+        shared.release()
+        #expect(access(path + "/record", F_OK) == 0)
+    }
+}
+
+@Test func service_temporaryState_isGoneAfterStopWithItsWorkers() async throws {
+    try await withDirectory { directory in
+        let service = try await ControllerService.start(
+            options(stages: 1, in: directory) {
+                $0.isStateTemporary = true
+                $0.localWorkers = LocalWorkers(count: 2, arguments: ["test-worker", "worker", "0"])
+                $0.localWorkers.executable = testWorkerPath
+            }, logger: quiet)
+        try await untilReady(service)
+        let workers = service.localProcessIDs
+        #expect(workers.count == 2 && access(directory, F_OK) == 0)
+        await service.stop()
+        for process in workers { #expect(!isAlive(process)) }
+        #expect(access(directory, F_OK) != 0)
+    }
+}

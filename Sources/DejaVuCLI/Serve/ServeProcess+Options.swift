@@ -34,8 +34,8 @@ extension ServeProcess {
             numericClass: source.numericClass(command.device.kernels), stageCount: command.topology.stages,
             pipelineCount: command.topology.pipelines, limits: limits)
         var options = ControllerOptions(
-            configuration: configuration, stateDirectory: command.cluster.stateDir ?? defaultStateDirectory(command),
-            localWorkers: localWorkers(command, source))
+            configuration: configuration, stateDirectory: "", localWorkers: localWorkers(command, source))
+        (options.stateDirectory, options.isStateTemporary) = stateDirectory(command)
         if let file = command.cluster.clusterKeyFile { options.key = try ClusterKey(file: file) }
         if let address = command.cluster.clusterListen { options.clusterListen = try LinkAddress(parsing: address) }
         options.allowsInsecure = command.cluster.clusterInsecure
@@ -55,13 +55,15 @@ extension ServeProcess {
         return LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
     }
 
-    /// One for each port, so that two servers on one machine do not meet; a private one where the port is any.
-    private static func defaultStateDirectory(_ command: ServeCommand) -> String {
+    /// One for each port, so that two servers on one machine do not meet; where the port is any, one that goes with the
+    /// server.
+    private static func stateDirectory(_ command: ServeCommand) -> (path: String, isTemporary: Bool) {
+        if let path = command.cluster.stateDir { return (path, false) }
         let port = command.access.listen.split(separator: ":").last.map(String.init) ?? "0"
-        if port == "0" { return NSTemporaryDirectory() + "dejavu-\(getpid())" }
+        if port == "0" { return (NSTemporaryDirectory() + "dejavu-\(getpid())", true) }
         let environment = ProcessInfo.processInfo.environment
         let base = environment["XDG_STATE_HOME"] ?? environment["HOME"].map { $0 + "/.local/state" }
-        return (base ?? NSTemporaryDirectory()) + "/dejavu/\(port)"
+        return ((base ?? NSTemporaryDirectory()) + "/dejavu/\(port)", false)
     }
 
     static func servingConfiguration(_ command: ServeCommand) throws -> ServingConfiguration {

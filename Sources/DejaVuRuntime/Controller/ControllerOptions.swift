@@ -6,6 +6,8 @@ package import DejaVuLib
 package struct ControllerOptions: Sendable {
     package var configuration: ControllerConfiguration
     package var stateDirectory: String
+    /// Remove the state directory when the controller has stopped and all its workers with it, if it made it itself.
+    package var isStateTemporary = false
     /// The cluster's key; nil makes one that only local workers learn.
     package var key: ClusterKey?
     /// Where workers of other machines join; nil for none.

@@ -56,7 +56,7 @@ package final class ControllerService: Sendable {
         _ options: ControllerOptions, observer: (any ControllerObserver)? = nil, logger: Logger
     ) async throws(DejaVuError) -> ControllerService {
         try options.validate()
-        let directory = try StateDirectory(options.stateDirectory)
+        let directory = try StateDirectory(options.stateDirectory, isTemporary: options.isStateTemporary)
         let term = try directory.nextTerm()
         let machine = try ControllerMachine(configuration: options.configuration, term: term)
         let recorder: StepRecorder? =
@@ -258,7 +258,7 @@ package final class ControllerService: Sendable {
         let status = await status()
         life.withLock { $0 = .ended(status) }
         try? await group.shutdownGracefully()
-        directory.release()
+        directory.release(keeping: true)
     }
 
     /// Ends everything now: requests, local workers, links. Returns when no child is left. Further calls do nothing.

@@ -11,12 +11,15 @@ package final class StateDirectory: Sendable {
     /// Where sockets live: the directory itself, or a private one elsewhere if its path is too long for a socket.
     package let socketDirectory: String
     private let lock: Mutex<Int32?>
+    private let isTemporary: Bool
 
     /// Makes the directory if need be and takes its lock.
     ///
+    /// - Parameter isTemporary: removes the directory in the end, unless it was there before.
     /// - Throws: `.unavailable` if another process has the lock, `.invalidArgument` if the directory cannot be used.
-    package init(_ path: String) throws(DejaVuError) {
-        try Self.makePrivate(path)
+    package init(_ path: String, isTemporary: Bool = false) throws(DejaVuError) {
+        let isNew = try Self.makePrivate(path)
+        self.isTemporary = isTemporary && isNew
         self.path = path
         let lock = try Self.takeLock(path + "/lock")
         self.lock = Mutex(lock)
@@ -32,27 +35,40 @@ package final class StateDirectory: Sendable {
 
     deinit { release() }
 
-    /// Lets the next controller have the directory. Nothing may be done with it after this.
-    package func release() {
+    /// Lets the next controller have the directory, or removes it if it is temporary. Nothing may be done with it after
+    /// this, by workers neither.
+    ///
+    /// - Parameter keeping: leave even a temporary one as it is, for workers that live on.
+    package func release(keeping: Bool = false) {
         lock.withLock { lock in
             guard let descriptor = lock.take() else { return }
             if socketDirectory != path { rmdir(socketDirectory) }
+            if isTemporary && !keeping {
+                // Whatever else may be in it is not ours, and keeps the directory.
+                Self.remove(in: path) { Self.ownNames.contains($0) || $0.hasPrefix("peer-") && $0.hasSuffix(".sock") }
+                rmdir(path)
+            }
             close(descriptor)
         }
     }
+
+    private static let ownNames: Set<String> = ["lock", "term", "term.new", "controller.sock"]
 
     private static func failure(_ what: String) -> DejaVuError {
         DejaVuError(.invalidArgument, "\(what): \(String(cString: strerror(errno)))", subject: "state-dir")
     }
 
-    private static func makePrivate(_ path: String) throws(DejaVuError) {
+    /// - Returns: whether the directory was not there before.
+    private static func makePrivate(_ path: String) throws(DejaVuError) -> Bool {
         guard !path.isEmpty, !path.utf8.contains(0) else {
             throw DejaVuError(.invalidArgument, "the state directory needs a path", subject: "state-dir")
         }
         var part = path.hasPrefix("/") ? "" : "."
+        var isNew = false
         for name in path.split(separator: "/") {
             part += "/" + name
-            if mkdir(part, 0o700) != 0, errno != EEXIST { throw failure("cannot make the state directory \(part)") }
+            isNew = mkdir(part, 0o700) == 0
+            if !isNew, errno != EEXIST { throw failure("cannot make the state directory \(part)") }
         }
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
@@ -63,6 +79,7 @@ package final class StateDirectory: Sendable {
                 .invalidArgument, "the state directory \(path) must be yours alone; run: chmod 700 \(path)",
                 subject: "state-dir")
         }
+        return isNew
     }
 
     private static func takeLock(_ path: String) throws(DejaVuError) -> Int32 {
