@@ -8,18 +8,17 @@ import Testing
 /// The promise everything stands on: the bits of a row depend on its sequence's tokens up to it, and on nothing else.
 @Suite(.serialized)
 struct RowInvarianceTests {
-    static let types: [ElementType] =
-        [.f32, .f16, .bf16, .q80, .q40, .q41] + ggmlTypes(6, 7, 10, 11, 12, 13, 14, 20, 23)
-    static let cases = KernelSet.allCases.flatMap { kernels in types.map { Case(kernels: kernels, type: $0) } }
+    /// Exactly what is promised is shown.
+    static let cases = KernelSet.allCases.flatMap { kernels in
+        RowInvariance.types(kernels).compactMap { type in
+            ElementType(rawValue: type.rawValue).map { Case(kernels: kernels, type: $0) }
+        }
+    }
 
     struct Case: CustomTestStringConvertible, Sendable {
         let kernels: KernelSet
         let type: ElementType
         var testDescription: String { "\(kernels.rawValue) \(type)" }
-    }
-
-    private static func ggmlTypes(_ numbers: UInt32...) -> [ElementType] {
-        numbers.compactMap { ElementType(rawValue: $0) }
     }
 
     /// Two layers of which the first and the second are a stage each, so that hidden rows are seen as well.
@@ -46,6 +45,39 @@ struct RowInvarianceTests {
         #expect(threads.difference(from: steps) == nil, "two threads")
         let elsewhere = try Rows(file, each.kernels, tokens, sizes: [64], start: 512, neighbours: true)
         #expect(elsewhere.difference(from: steps) == nil, "elsewhere, beside others")
+    }
+
+    @Test
+    func promise_eachType_isMadeIfItIsShown() throws {
+        for type in TensorType.allCases {
+            for kernels in KernelSet.allCases {
+                let isShown = Self.cases.contains { $0.kernels == kernels && $0.type.rawValue == type.rawValue }
+                let file = try file(matrices: [("blk.0.attn_q.weight", type)])
+                #expect(RowInvariance.isPromised(for: file, kernels, backend: "CPU") == isShown, "\(type)")
+                #expect(!RowInvariance.isPromised(for: file, kernels, backend: "CUDA0"), "\(type)")
+                #expect(RowInvariance.unprovenTypes(of: file, kernels) == (isShown ? [] : [type]))
+            }
+        }
+    }
+
+    @Test
+    func promise_severalMatrices_dependsOnThoseThatAreMultiplied() throws {
+        let tied = try file(matrices: [("token_embd.weight", .iq1_s), ("blk.0.attn_q.weight", .q4_K)])
+        #expect(RowInvariance.unprovenTypes(of: tied, .native) == [.iq1_s])
+        let untied = try file(matrices: [("token_embd.weight", .iq1_s), ("output.weight", .q6_K)])
+        #expect(RowInvariance.isPromised(for: untied, .native, backend: "CPU"))
+        let mixed = try file(matrices: [("blk.0.ffn_up.weight", .iq1_m), ("blk.0.ffn_gate.weight", .iq1_s)])
+        #expect(RowInvariance.unprovenTypes(of: mixed, .reference) == [.iq1_s, .iq1_m])
+    }
+
+    /// Matrices of zeros; not a model.
+    private func file(matrices: [(name: String, type: TensorType)]) throws -> GGUFFile {
+        var writer = GGUFWriter()
+        for (name, type) in matrices {
+            let bytes = [UInt8](repeating: 0, count: 512 / type.blockLength * type.blockByteCount)
+            writer.add(name, type, [256, 2], bytes: bytes)
+        }
+        return try GGUFFile(bytes: writer.bytes())
     }
 }
 

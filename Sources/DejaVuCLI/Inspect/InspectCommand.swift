@@ -74,9 +74,7 @@ struct InspectCommand: ParsableCommand {
     }
 
     private func printExactness(_ exactness: [ModelExactness]) {
-        for entry in exactness {
-            print(padded("exact", 16) + "\(entry.exact) with \(entry.kernels) kernels on \(entry.backend)")
-        }
+        for entry in exactness { print(padded("exact", 16) + entry.description) }
     }
 
     private func printPlan(_ plan: [StagePlan], _ contextLength: Int) {

@@ -1,4 +1,3 @@
-import DejaVuCore
 import DejaVuGGUF
 import DejaVuModel
 
@@ -7,11 +6,20 @@ struct ModelExactness: Encodable {
     let backend: String
     let kernels: String
     let exact: Bool
+    /// The weight types of the model for whose products nobody has shown it.
+    let unprovenTypes: [String]
 
-    /// Row invariance is promised, and tested for every weight type, on the CPU with both kernel sets.
-    static func of(_ file: GGUFFile, _ kernels: KernelSet) -> ModelExactness {
-        ModelExactness(backend: "CPU", kernels: kernels.rawValue, exact: true)
+    static func of(_ file: GGUFFile, _ kernels: KernelSet, backend: String = "CPU") -> ModelExactness {
+        ModelExactness(
+            backend: backend, kernels: kernels.rawValue,
+            exact: RowInvariance.isPromised(for: file, kernels, backend: backend),
+            unprovenTypes: RowInvariance.unprovenTypes(of: file, kernels).map(\.name))
     }
 
     static func all(of file: GGUFFile) -> [ModelExactness] { KernelSet.allCases.map { of(file, $0) } }
+
+    var description: String {
+        let text = "\(exact) with \(kernels) kernels on \(backend)"
+        return unprovenTypes.isEmpty ? text : text + ", not shown for \(unprovenTypes.joined(separator: ", "))"
+    }
 }
