@@ -54,10 +54,18 @@ public protocol StageEngine: AnyObject {
     /// How many leading positions of a sequence the stage holds; 0 if it is not open.
     func watermark(of sequence: SequenceID) -> Int
 
+    /// How often K and V of a committed position came out otherwise when a pass computed them again; 0 if the engine
+    /// does not look. Anything else says that row invariance is broken here.
+    var rewriteMismatchCount: UInt64 { get }
+
     /// Runs the layers over a pass.
     ///
     /// - Parameter hidden: the rows of the stage before, `hiddenRowBytes` each; nil on the first stage.
     /// - Throws: `.invalidArgument` if an entry's sequence is not open, starts above the watermark or passes the end
     ///   of its cells; nothing was written then.
     func run(_ pass: Pass, hidden: [UInt8]?) throws(DejaVuError) -> StageOutput
+}
+
+extension StageEngine {
+    public var rewriteMismatchCount: UInt64 { 0 }
 }

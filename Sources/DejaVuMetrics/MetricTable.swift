@@ -96,6 +96,11 @@ package enum MetricTable {
         "dejavu_sequences_poisoned_total", .counter, unit: "sequences",
         help: "Sequences that were ended because workers died of them.")
 
+    package static let rewriteMismatches = MetricDefinition(
+        "dejavu_kv_rewrite_mismatch_total", .counter, unit: "rows",
+        help: "K and V of a committed position and layer that came out otherwise when computed again; checked by "
+            + "workers with --check-rewrites, and 0 unless row invariance is broken.")
+
     package static let processSeconds = MetricDefinition(
         "dejavu_process_cpu_seconds_total", .counter, unit: "seconds", help: "CPU time of the serving process.")
     package static let processResident = MetricDefinition(
@@ -115,7 +120,8 @@ package enum MetricTable {
         timeToFirstToken, interToken, endToEnd, queueTime, promptLength, outputLength, promptTokens, outputTokens,
         requests, choices, responses, connections, connectionsRefused, ready, queueLength, queueLimit, queueTokens,
         queueTokensLimit, runningSequences, parkedSequences, workers, kvUsed, kvLimit, microbatches, stagePasses,
-        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, workersLost, poisoned, processSeconds,
+        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, workersLost, poisoned, rewriteMismatches,
+        processSeconds,
         processResident, processStart, buildInfo, seriesDropped,
     ]
 }

@@ -1,29 +1,37 @@
 import DejaVuCore
 import DejaVuGGML
 
-/// The KV memory of a stage: for each of its layers K and V, F16 `[keySize, cells + 1]`. A sequence owns a contiguous
-/// run of cells. The last row of each is scratch: what must not be written anywhere is written there.
+/// The KV memory of a stage: for each of its layers K and V, F16 `[keySize, cells + scratch]`. A sequence owns a
+/// contiguous run of cells. The last rows of each are scratch: what must not be written anywhere is written there.
 struct CellStore {
     let keys: [Tensor]
     let values: [Tensor]
     let cellCount: Int
+    private let scratchCount: Int
     private let context: TensorContext
 
-    var scratchCell: Int { cellCount }
+    /// Where the K and V of a batch's row go that must not be kept: a place of the row's own if there are enough.
+    func scratchCell(row: Int) -> Int {
+        precondition(scratchCount == 1 || row < scratchCount, "row \(row) of \(scratchCount)")
+        return scratchCount == 1 ? cellCount : cellCount + row
+    }
 
+    /// - Parameter scratchCount: 1, or one for each row of a batch if what is written there is to be read.
     /// - Throws: `.resourceExhausted` if the backend has no memory for it. On the CPU pages are touched only when
     ///   cells are written.
-    init(layerCount: Int, keySize: Int, cellCount: Int, backend: Backend) throws(DejaVuError) {
+    init(layerCount: Int, keySize: Int, cellCount: Int, scratchCount: Int, backend: Backend) throws(DejaVuError) {
+        precondition(scratchCount > 0)
         context = TensorContext(tensorCount: 2 * layerCount + 1)
         var keys: [Tensor] = []
         var values: [Tensor] = []
         for index in 0..<layerCount {
-            keys.append(context.tensor(.f16, [keySize, cellCount + 1], name: "cells.\(index).k"))
-            values.append(context.tensor(.f16, [keySize, cellCount + 1], name: "cells.\(index).v"))
+            keys.append(context.tensor(.f16, [keySize, cellCount + scratchCount], name: "cells.\(index).k"))
+            values.append(context.tensor(.f16, [keySize, cellCount + scratchCount], name: "cells.\(index).v"))
         }
         self.keys = keys
         self.values = values
         self.cellCount = cellCount
+        self.scratchCount = scratchCount
         // Attention never reads a cell that was not written, so nothing has to be zeroed.
         try context.allocate(on: backend, zeroed: false)
     }

@@ -15,10 +15,11 @@ package final class GGMLStageEngine: StageEngine {
     let options: StageEngineOptions
     private let backend: Backend
     private let weights: StageWeights
-    private let cells: CellStore
+    let cells: CellStore
     private var graphs: StageGraphCache
     private var sequences: [SequenceID: OpenSequence] = [:]
     private var sampler: Sampler
+    package internal(set) var rewriteMismatchCount: UInt64 = 0
 
     package convenience init(path: String, options: StageEngineOptions) throws(DejaVuError) {
         try self.init(file: GGUFFile(path: path), options: options)
@@ -38,7 +39,9 @@ package final class GGMLStageEngine: StageEngine {
         }
         weights = try StageWeights(file: file, model: model, options: options, backend: backend)
         cells = try CellStore(
-            layerCount: options.layers.count, keySize: model.keySize, cellCount: options.cellCount, backend: backend)
+            layerCount: options.layers.count, keySize: model.keySize, cellCount: options.cellCount,
+            // One more than rows, for the row that makes a single one two.
+            scratchCount: options.checksRewrites ? options.rowCountMax + 1 : 1, backend: backend)
         let attention = AttentionOperator(
             heads: model.headCount, keyHeads: model.keyHeadCount, headSize: model.headSize,
             scale: 1 / Float(model.headSize).squareRoot(), positionCountMax: options.cellCount,
@@ -199,10 +202,13 @@ extension GGMLStageEngine {
             let sequence = open[index]
             for (offset, token) in entry.tokens.enumerated() {
                 let position = entry.first + offset
-                let isCommitted = position < sequence.watermark
-                batch.append(
-                    token: token, position: position, in: sequence.cells,
-                    cell: isCommitted ? cells.scratchCell : sequence.cells.start + position)
+                var cell = sequence.cells.start + position
+                if position < sequence.watermark {
+                    let scratch = cells.scratchCell(row: batch.rowCount)
+                    batch.rewrites.append((written: scratch, committed: cell))
+                    cell = scratch
+                }
+                batch.append(token: token, position: position, in: sequence.cells, cell: cell)
                 if stage.isLast && entry.samples && offset == entry.tokens.count - 1 {
                     batch.outputRows.append(Int32(batch.rowCount - 1))
                     batch.outputEntries.append(index)
@@ -222,7 +228,7 @@ extension GGMLStageEngine {
         _ finished: (StageGraph, RowBatch) throws(DejaVuError) -> Void
     ) throws(DejaVuError) {
         var padded = batch
-        if weights.needsRowPairs { padded.padToPairs(scratchCell: cells.scratchCell) }
+        if weights.needsRowPairs { padded.padToPairs(scratchCell: cells.scratchCell(row: batch.rowCount)) }
         let graph = try graphs.graph(
             StageGraphKey(rowCount: padded.rowCount, outputCount: padded.outputRows.count))
         graph.tokens?.set(padded.tokens)
@@ -240,6 +246,7 @@ extension GGMLStageEngine {
             }
         }
         try backend.compute(graph.graph)
+        if options.checksRewrites { checkRewrites(batch) }
         try finished(graph, batch)
     }
 

@@ -32,6 +32,8 @@ struct RowBatch {
     var outputRows: [Int32] = []
     /// For each output the entry that samples from it.
     var outputEntries: [Int] = []
+    /// Rows that are committed already: where the pass wrote them, and where they are.
+    var rewrites: [(written: Int, committed: Int)] = []
     var rowCount: Int { positions.count }
 
     mutating func append(token: TokenID, position: Int, in run: CellRun, cell: Int) {

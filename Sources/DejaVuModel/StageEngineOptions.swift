@@ -14,6 +14,9 @@ package struct StageEngineOptions: Sendable {
     package var kernelSet = KernelSet.reference
     /// Longer passes are computed in parts of this many rows, which bounds the memory to compute in.
     package var rowCountMax = 512
+    /// Compare K and V that a pass computes for committed positions with those that are there. Costs memory for
+    /// `rowCountMax` cells more, and time for passes that start below a watermark.
+    package var checksRewrites = false
     /// Graphs that are kept for the next pass of their shape.
     package var graphCountMax = 32
     /// The directory in which all workers of the machine share the weights that the native kernels have packed; nil

@@ -66,3 +66,13 @@ import Testing
     let copy = try JSONDecoder().decode(ControllerConfiguration.self, from: JSONEncoder().encode(configuration))
     #expect(copy == configuration)
 }
+
+@Test func heartbeat_rewriteMismatches_areAddedUpOverWorkersOnce() throws {
+    var cluster = try Cluster(stages: 2)
+    cluster.start(workers: 1...2)
+    for (worker, count) in [(1, 3), (1, 3), (2, 5), (1, 4), (2, 2)] as [(UInt64, UInt64)] {
+        cluster.say(
+            worker, .heartbeat(WorkerHeartbeat(progress: 1, busy: false, rewriteMismatches: count)))
+    }
+    #expect(cluster.machine.status(at: cluster.now).counters.rewriteMismatches == 4 + 5)
+}

@@ -37,6 +37,55 @@ struct StageEngineTests {
         #expect(again == first)
     }
 
+    /// One and two stages, passes cut at odd places, single rows that ggml gets in pairs.
+    @Test(arguments: [(ElementType.f32, KernelSet.reference), (.q41, .reference), (.q41, .native)])
+    func checksRewrites_replays_countNone(_ type: ElementType, _ kernelSet: KernelSet) throws {
+        var model = RandomModel()
+        model.type = type
+        let file = try GGUFFile(bytes: try model.bytes())
+        let prompt = (0..<70).map { TokenID($0 % 250) }
+        for ranges in [[LayerRange(0, 3)], [LayerRange(0, 2), LayerRange(2, 3)]] {
+            let checked = TestPipeline(
+                engines: try ranges.map { try checkedEngine(file, layers: $0, kernelSet: kernelSet, rowCountMax: 33) })
+            try checked.open(record(1, prompt), cells: CellRun(start: 256, count: 256))
+            try checked.open(record(2, prompt.reversed()), cells: CellRun(start: 0, count: 256))
+            let first = try checked.run([entry(1, 0, prompt)])
+            // A replay beside another's prompt, one of a single row, and one that goes on past the watermark.
+            _ = try checked.run([entry(2, 0, prompt.reversed()), entry(1, 0, Array(prompt[..<69]), samples: false)])
+            #expect(try checked.run([entry(1, 69, [prompt[69]])]) == first)
+            _ = try checked.run([entry(1, 60, prompt[60...] + [7, 8])])
+            #expect(checked.engines.allSatisfy { $0.rewriteMismatchCount == 0 })
+            #expect(checked.engines.allSatisfy { $0.watermark(of: SequenceID(1)) == 72 })
+        }
+    }
+
+    @Test func checksRewrites_otherRowsThanTheCommitted_countsThemInEachLayer() throws {
+        let notices = Counter()
+        let engine = try checkedEngine(
+            GGUFFile(bytes: try RandomModel().bytes()), layers: LayerRange(0, 3), notice: { _ in notices.add(1) })
+        let pipeline = TestPipeline(engines: [engine])
+        try pipeline.open(record(1, [1, 2, 3, 4]), cells: CellRun(start: 256, count: 256))
+        _ = try pipeline.run([entry(1, 0, [1, 2, 3, 4])])
+        #expect(engine.rewriteMismatchCount == 0)
+        _ = try pipeline.run([entry(1, 1, [9, 9], samples: false)])
+        #expect(engine.rewriteMismatchCount == 2 * 3)
+        _ = try pipeline.run([entry(1, 3, [9], samples: false)])
+        #expect(engine.rewriteMismatchCount == 3 * 3)
+        #expect(notices.count == 1)
+    }
+
+    private func checkedEngine(
+        _ file: GGUFFile, layers: LayerRange, kernelSet: KernelSet = .reference, rowCountMax: Int = 512,
+        notice: @escaping @Sendable (StageNotice) -> Void = { _ in }
+    ) throws -> GGMLStageEngine {
+        var options = StageEngineOptions(layers: layers, cellCount: 512)
+        options.kernelSet = kernelSet
+        options.rowCountMax = rowCountMax
+        options.checksRewrites = true
+        options.notice = notice
+        return try GGMLStageEngine(file: file, options: options)
+    }
+
     @Test func run_reusedCells_doNotRememberTheSequenceBefore() throws {
         let pipeline = try pipeline(stages: 3)
         let fresh = try pipeline.generate([[5, 6, 7]], count: 8, chunk: 512)

@@ -117,7 +117,10 @@ struct RandomMessages {
                     idleBefore: span()))
         case 4: return .sampled(id(), id(), id(), (0..<number(6)).map { _ in sampled() })
         case 5: return .passFailed(id(), id(), id(), error())
-        case 6: return .heartbeat(WorkerHeartbeat(progress: generator.next(), busy: generator.chance(0.5)))
+        case 6:
+            return .heartbeat(
+                WorkerHeartbeat(
+                    progress: generator.next(), busy: generator.chance(0.5), rewriteMismatches: generator.next()))
         default: return .peerLost(id())
         }
     }

@@ -21,6 +21,9 @@ struct DeviceOptions: ParsableArguments {
             "Where workers share repacked weights; `off` gives each its own. Default: dejavu in the user's caches.",
             valueName: "directory"))
     var weightCache: String?
+    /// For tests of recovery; see `StageEngineOptions.checksRewrites`.
+    @Flag(help: .hidden)
+    var checkRewrites = false
 
     /// - Throws: `ValidationError` naming the option.
     func check() throws {
@@ -39,7 +42,7 @@ struct DeviceOptions: ParsableArguments {
         [
             "--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--kernels", kernels.rawValue,
             "--weight-cache", weightCacheDirectory() ?? "off",
-        ]
+        ] + (checkRewrites ? ["--check-rewrites"] : [])
     }
 
     /// nil if every worker is to keep its own.

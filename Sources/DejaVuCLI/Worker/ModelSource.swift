@@ -91,11 +91,13 @@ enum ModelSource: Sendable {
             let threads = device.threadCount(workers: 1)
             let kernels = device.kernels
             let weightCache = device.weightCacheDirectory()
+            let checksRewrites = device.checkRewrites
             return { (assignment, progress) throws(DejaVuError) in
                 var options = StageEngineOptions(layers: assignment.layers, cellCount: assignment.cellCount)
                 options.threadCount = threads
                 options.kernelSet = kernels
                 options.weightCache = weightCache
+                options.checksRewrites = checksRewrites
                 options.progress = { progress.advance() }
                 options.notice = { notice in
                     logger.log(level: notice.level == .warning ? .warning : .info, "\(notice.message)")

@@ -116,6 +116,12 @@ package struct ControllerMachine: Sendable {
                 workers[at: index].progress = heartbeat.progress
                 workers[at: index].progressAt = now
             }
+            let known = workers[at: index].rewriteMismatches
+            if heartbeat.rewriteMismatches > known {
+                // Wrapping: the number is the worker's.
+                counters.rewriteMismatches &+= heartbeat.rewriteMismatches - known
+                workers[at: index].rewriteMismatches = heartbeat.rewriteMismatches
+            }
         case .peerLost(let peer): peerLost(peer, reportedBy: id)
         }
     }

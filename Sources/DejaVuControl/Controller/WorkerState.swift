@@ -19,6 +19,8 @@ struct WorkerState: Hashable {
     /// The last progress counter that it reported, and when that was news.
     var progress: UInt64 = 0
     var progressAt: Instant
+    /// The last count that it reported.
+    var rewriteMismatches: UInt64 = 0
     var place: Place?
     var engine: Engine?
     /// Since when an answer to `.assign` is due.

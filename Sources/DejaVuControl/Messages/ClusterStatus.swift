@@ -122,6 +122,8 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
     package var sequencesParked: UInt64 = 0
     package var sequencesPoisoned: UInt64 = 0
     package var probes: UInt64 = 0
+    /// K and V of committed positions that came out otherwise when they were computed again, of workers that look.
+    package var rewriteMismatches: UInt64 = 0
 
     package init() {}
 
@@ -146,5 +148,6 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
         left.sequencesParked += right.sequencesParked
         left.sequencesPoisoned += right.sequencesPoisoned
         left.probes += right.probes
+        left.rewriteMismatches &+= right.rewriteMismatches
     }
 }

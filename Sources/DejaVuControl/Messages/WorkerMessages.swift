@@ -138,8 +138,11 @@ public struct WorkerHeartbeat: Hashable, Codable, Sendable {
     public let progress: UInt64
     /// Whether a pass is running.
     public let busy: Bool
-    public init(progress: UInt64, busy: Bool) {
+    /// How often K and V of a committed position came out otherwise when they were computed again; never falls.
+    public let rewriteMismatches: UInt64
+    public init(progress: UInt64, busy: Bool, rewriteMismatches: UInt64 = 0) {
         self.progress = progress
         self.busy = busy
+        self.rewriteMismatches = rewriteMismatches
     }
 }

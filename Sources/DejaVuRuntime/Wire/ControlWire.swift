@@ -131,13 +131,15 @@ extension PassTiming: WireValue {
 }
 
 extension WorkerHeartbeat: WireValue {
-    public static let wireBytesMin = 9
+    public static let wireBytesMin = 17
     public func write(to writer: inout ByteWriter) {
         writer.write(progress)
         writer.write(busy)
+        writer.write(rewriteMismatches)
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
-        self.init(progress: try reader.read(), busy: try reader.readBool())
+        self.init(
+            progress: try reader.read(), busy: try reader.readBool(), rewriteMismatches: try reader.read())
     }
 }
 

@@ -39,10 +39,13 @@ final class ComputeThread: Sendable {
     private let wakeUp = WakeUp()
     private let computing = Atomic<Bool>(false)
     private let ended = Atomic<Bool>(false)
+    private let mismatches = Atomic<UInt64>(0)
     let progress = ProgressCounter()
 
     /// Whether a pass is running.
     var isBusy: Bool { computing.load(ordering: .relaxed) }
+    /// See `StageEngine.rewriteMismatchCount`; over all engines of this thread.
+    var rewriteMismatchCount: UInt64 { mismatches.load(ordering: .relaxed) }
     var hasEnded: Bool { ended.load(ordering: .acquiring) }
 
     /// - Parameters:
@@ -97,6 +100,7 @@ final class ComputeThread: Sendable {
     }
 
     fileprivate var isStopping: Bool { state.withLock { $0.stopping } }
+    fileprivate func countMismatches(_ count: UInt64) { mismatches.wrappingAdd(count, ordering: .relaxed) }
     fileprivate func setBusy(_ busy: Bool) { computing.store(busy, ordering: .relaxed) }
 }
 
@@ -147,11 +151,13 @@ private struct ComputeLoop {
         thread.setBusy(true)
         let start = MonotonicClock.now
         let idle = start - idleSince
+        let mismatchesBefore = engine?.rewriteMismatchCount ?? 0
         let result = Result { () throws(DejaVuError) in
             guard let engine else { throw DejaVuError(.internalError, "no engine to run \(pass.id)") }
             return try engine.run(pass, hidden: rows.map { [UInt8]($0.readableBytesView) })
         }
         idleSince = MonotonicClock.now
+        thread.countMismatches((engine?.rewriteMismatchCount ?? 0) - mismatchesBefore)
         thread.progress.advance()
         thread.setBusy(false)
         let computed = idleSince - start

@@ -113,7 +113,11 @@ final class ControllerConnection {
 
     private func beat() {
         let compute = core.compute
-        write(.heartbeat(WorkerHeartbeat(progress: compute.progress.value, busy: compute.isBusy)))
+        write(
+            .heartbeat(
+                WorkerHeartbeat(
+                    progress: compute.progress.value, busy: compute.isBusy,
+                    rewriteMismatches: compute.rewriteMismatchCount)))
         flush()
     }
 

@@ -21,6 +21,7 @@ extension ClusterStatus {
             MetricSample(MetricTable.recoveries, [], Double(counters.recoveries)),
             MetricSample(MetricTable.workersLost, [], Double(counters.workersLost)),
             MetricSample(MetricTable.poisoned, [], Double(counters.sequencesPoisoned)),
+            MetricSample(MetricTable.rewriteMismatches, [], Double(counters.rewriteMismatches)),
             MetricSample(MetricTable.kvUsed, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesUsed })),
             MetricSample(MetricTable.kvLimit, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesTotal })),
         ]

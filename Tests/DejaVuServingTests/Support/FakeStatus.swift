@@ -28,7 +28,8 @@ func fakeStatus(ready: Bool = true, reason: String? = nil, draining: Bool = fals
          "counters": {"requestsSubmitted": 10, "requestsRefused": 1, "requestsAdmitted": 8, "requestsEnded": 5,
           "tokensEmitted": 4321, "promptRows": 900, "stepRows": 4321, "replayRows": 0, "passesSent": 1300,
           "passesCompleted": 1190, "passesVoided": 2, "messagesStale": 0, "workersJoined": 3, "workersRefused": 0,
-          "workersLost": 1, "recoveries": 1, "sequencesParked": 0, "sequencesPoisoned": 0, "probes": 4}}
+          "workersLost": 1, "recoveries": 1, "sequencesParked": 0, "sequencesPoisoned": 0, "probes": 4,
+          "rewriteMismatches": 2}}
         """
     do {
         return try JSONDecoder().decode(ClusterStatus.self, from: Data(text.utf8))
