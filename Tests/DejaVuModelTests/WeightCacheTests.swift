@@ -208,6 +208,11 @@ final class WeightCacheTests: Sendable {
         #expect(notices.all.map(\.level) == [.warning])
         #expect(notices.all.first?.message.contains(String(cString: strerror(ENOSPC))) == true)
         #expect(try files().isEmpty)
+
+        _ = try Self.engine(file, cache: root, layers: LayerRange(2, 3))
+        let result = pack(packer)
+        #expect(result.names == matrixNames)
+        #expect(result.packedCount < matrixNames.count, "what others have made is used")
     }
 
     @Test

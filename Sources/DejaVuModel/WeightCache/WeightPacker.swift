@@ -26,6 +26,8 @@ package struct WeightPacker {
     private static let quietTime = Duration.seconds(2)
     private static let pollMicroseconds: UInt32 = 10_000
 
+    /// Until a file could not be made: what is there is still used.
+    private var canStore = true
     private var sectionCount = 0
     private var doneCount = 0
     private var hasSaid = false
@@ -82,7 +84,8 @@ package struct WeightPacker {
     private mutating func attempt(_ section: PackedSection, _ source: Source) -> [String: PackedMatrix]? {
         guard let cache else { return privately(section, source) }
         do throws(DejaVuError) {
-            if let found = load(section, cache, says: true) { return found }
+            if let found = load(section, cache, says: canStore) { return found }
+            guard canStore else { return privately(section, source) }
             guard let claim = try cache.claim(section) else { return nil }
             // Another may have made it since we looked.
             if let found = load(section, cache, says: false) {
@@ -98,7 +101,7 @@ package struct WeightPacker {
             throw DejaVuError(.unavailable, "\(section.fileName) was removed as soon as it was made")
         } catch {
             warn("packed weights are not shared: \(error.message); packing privately")
-            self.cache = nil
+            canStore = false
             return privately(section, source)
         }
     }
