@@ -164,7 +164,7 @@ extension [ControllerAction] {
     var finished: [FinishReason] {
         compactMap { if case .finished(_, _, let reason) = $0 { reason } else { nil } }
     }
-    var refusals: [Refusal] {
+    var refusals: [DejaVuControl.Refusal] {
         compactMap { if case .refused(_, let refusal) = $0 { refusal } else { nil } }
     }
     var dismissed: [WorkerID] {
