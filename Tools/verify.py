@@ -170,6 +170,14 @@ def simulate(options):
     subprocess.run([options.binary, "simulate", "--seeds", "300" if options.quick else "20000"], check=True)
 
 
+@check
+def disk_faults(options):
+    """The disk store under random faults and kill -9: never a wrong byte, never a crash."""
+    environment = dict(os.environ, DEJAVU_COUNT="300" if options.quick else "20000")
+    subprocess.run(["swift", "test", "-c", "release", "--disable-testable-imports", "--skip-build", "--no-parallel",
+                    "--filter", "diskStore_|segmentScan_|segmentCodecs_"], cwd=ROOT, env=environment, check=True)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -8,6 +8,12 @@ extension Ledger {
         public let layers: LayerRange
         public let from: Int
         public let to: Int
+        public init(sequence: SequenceID, layers: LayerRange, from: Int, to: Int) {
+            self.sequence = sequence
+            self.layers = layers
+            self.from = from
+            self.to = to
+        }
     }
 
     /// Revokes a sequence's ticket at once: nothing more is written, read or committed for it.

@@ -20,8 +20,8 @@ struct StoreBooks<Place: Sendable>: Sendable {
     private struct Use {
         let span: Span
         let isEngine: Bool
-        /// Somebody is copying for it right now.
-        var isCopying = false
+        /// Copies that are under way for it.
+        var copies = 0
         /// To be abandoned when the copy ends.
         var isDead = false
         var outcome: Outcome?
@@ -33,9 +33,11 @@ struct StoreBooks<Place: Sendable>: Sendable {
         var outcomes: [(CheckedContinuation<Outcome, Never>, Outcome)] = []
         var released: [CheckedContinuation<Void, Never>] = []
         var events: [StoreEvent] = []
+        /// Places that nobody uses any more. The store puts them back under its lock, before it resumes others.
         var freed: [Place] = []
+        /// Arrivals that the ledger has decided about.
+        var ended: [(arrival: ArrivalID, isCommitted: Bool)] = []
 
-        /// - Returns: the places that nobody uses any more. The store must have put them back before it resumes others.
         func resume(_ report: (StoreEvent) -> Void) {
             for event in events { report(event) }
             for (waiter, outcome) in outcomes { waiter.resume(returning: outcome) }
@@ -176,30 +178,37 @@ struct StoreBooks<Place: Sendable>: Sendable {
         }
     }
 
-    /// Asks for leave to copy so many bytes for an arrival; `endCopy` must follow a `write`.
+    /// Asks for leave to copy so many bytes for an arrival into its place; `endCopy` must follow a `write`.
     mutating func beginCopy(_ id: ArrivalID, bytes: Int) -> ChunkLeave {
-        guard uses[id] != nil else { return .swallow }
-        let leave = ledger.take(id, bytes: bytes)
-        if leave == .write { uses[id]?.isCopying = true }
+        let leave = take(id, bytes: bytes)
+        if leave == .write { uses[id]?.copies += 1 }
         return leave
     }
 
+    /// Asks for leave to write so many bytes where nobody else ever writes: they need not end before the arrival does.
+    mutating func take(_ id: ArrivalID, bytes: Int) -> ChunkLeave {
+        uses[id] == nil ? .swallow : ledger.take(id, bytes: bytes)
+    }
+
     mutating func endCopy(_ id: ArrivalID, _ followup: inout Followup) {
-        uses[id]?.isCopying = false
-        if uses[id]?.isDead == true { abandon(id, &followup) }
+        uses[id]?.copies -= 1
+        if let use = uses[id], use.isDead, use.copies == 0 { abandon(id, &followup) }
     }
 
     /// - Returns: the outcome, or nil if it waits for the frame before it: then `awaitOutcome`.
     mutating func finish(_ id: ArrivalID, intact: Bool, at now: Instant, _ followup: inout Followup) -> Outcome? {
         guard let use = uses[id] else { return .failure(DejaVuError(.refused, "the ticket was revoked")) }
-        precondition(!use.isCopying, "an arrival ends while it is being written")
+        precondition(use.copies == 0, "an arrival ends while it is being written")
         let (completion, settled) = ledger.finish(id, intact: intact, at: now)
         settle(settled, &followup)
-        if let outcome = Self.outcome(completion, use.span) {
-            uses[id] = nil
-            return outcome
+        guard let outcome = Self.outcome(completion, use.span) else { return nil }
+        uses[id] = nil
+        if case .success = outcome {
+            followup.ended.append((id, true))
+        } else {
+            followup.ended.append((id, false))
         }
-        return nil
+        return outcome
     }
 
     mutating func awaitOutcome(
@@ -221,11 +230,12 @@ struct StoreBooks<Place: Sendable>: Sendable {
     /// Gives an arrival up; at the end of the copy that is under way, if there is one. No effect on one that has ended.
     mutating func abandon(_ id: ArrivalID, _ followup: inout Followup) {
         guard let use = uses[id] else { return }
-        if use.isCopying {
+        if use.copies > 0 {
             uses[id]?.isDead = true
             return
         }
         uses[id] = nil
+        if use.outcome == nil { followup.ended.append((id, false)) }
         if let waiter = use.waiter {
             followup.outcomes.append((waiter, .failure(DejaVuError(.cancelled, "the frame was given up"))))
         }
