@@ -178,6 +178,13 @@ def disk_faults(options):
                     "--filter", "diskStore_|segmentScan_|segmentCodecs_"], cwd=ROOT, env=environment, check=True)
 
 
+@check
+def ledger(options):
+    """Random stores that stream to each other through a bad network: the ledger's promises at every event."""
+    subprocess.run(
+        [options.binary, "simulate", "--ledger", "--seeds", "3000" if options.quick else "100000"], check=True)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

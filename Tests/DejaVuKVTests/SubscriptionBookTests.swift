@@ -104,6 +104,28 @@ private func all(_ book: inout SubscriptionBook) -> [Dispatch] {
     book.checkIntegrity()
 }
 
+@Test func book_gapOfSomeLayers_sendsAgainWhatOthersHadInTheSameFrames() throws {
+    var book = try makeBook()
+    try book.sourceRaised(SequenceID(1), layers: LayerRange(0, 2), to: 5)
+    let low = try take(&book)
+    try book.sourceRaised(SequenceID(1), layers: LayerRange(2, 4), to: 5)
+    let high = try take(&book)
+    try book.sourceRaised(SequenceID(1), layers: layers, to: 6)
+    let all = try take(&book)
+    #expect(all.span == Span(sequence: SequenceID(1), layers: layers, positions: 5..<6))
+    // The low layers lost their first frame, and so the one over all layers is refused as well.
+    book.gap(low.flight, watermark: 0)
+    book.acknowledge(high.flight, watermark: 5)
+    book.gap(all.flight, watermark: 0)
+    var sent: Set<Int> = []
+    while let dispatch = book.next() {
+        if dispatch.span.positions.contains(5) { sent.formUnion(dispatch.span.layers.indices) }
+        book.acknowledge(dispatch.flight, watermark: dispatch.span.positions.upperBound)
+    }
+    #expect(sent == Set(layers.indices) && book.backlog.isEmpty)
+    book.checkIntegrity()
+}
+
 @Test func book_refused_standsStillUntilResumed() throws {
     var book = try makeBook()
     try book.sourceRaised(SequenceID(1), layers: layers, to: 5)

@@ -12,8 +12,12 @@ struct SimulateCommand: ParsableCommand {
             Each seed makes a topology, a load and faults of its own. A seed that fails prints its \
             story; the same seed is the same run, on every machine.
 
+            With --ledger the worlds are stores that stream KV to each other: the ledger and the \
+            subscription book alone, which is faster and wilder.
+
             EXAMPLES
               dejavu simulate --seeds 10000
+              dejavu simulate --ledger --seeds 100000
               dejavu simulate --first 4711 --seeds 1
             """)
 
@@ -21,6 +25,8 @@ struct SimulateCommand: ParsableCommand {
     var seeds: UInt64 = 1000
     @Option(help: "The first seed.")
     var first: UInt64 = 0
+    @Flag(help: "Stores that stream KV, instead of whole servers.")
+    var ledger = false
 
     mutating func validate() throws {
         guard seeds > 0, first <= UInt64.max - seeds else { throw ValidationError("--seeds must be positive") }
@@ -29,20 +35,29 @@ struct SimulateCommand: ParsableCommand {
     func run() throws {
         let isTerminal = isatty(STDERR_FILENO) == 1
         let begun = clock()
-        let result = try SimulationSweep.run(seeds: first..<first + seeds) { seed in
+        let range = first..<first + seeds
+        func show(_ seed: UInt64) {
             if isTerminal, seed % 100 == 0 {
                 Diagnostics.write("\rsimulate: seed \(seed - first) of \(seeds)", to: STDERR_FILENO)
             }
         }
+        let (seedCount, eventCount, failures): (Int, Int, [SimulationSweep.Failure])
+        if ledger {
+            let result = LedgerSweep.run(seeds: range, starting: show)
+            (seedCount, eventCount, failures) = (result.seeds, result.events, result.failures)
+        } else {
+            let result = try SimulationSweep.run(seeds: range, starting: show)
+            (seedCount, eventCount, failures) = (result.seeds, result.events, result.failures)
+        }
         if isTerminal { Diagnostics.write("\r\u{1B}[K", to: STDERR_FILENO) }
         let seconds = Double(clock() - begun) / Double(CLOCKS_PER_SEC)
-        for failure in result.failures {
+        for failure in failures {
             for line in failure.story { print(line) }
             print("seed \(failure.seed): \(failure.violation)\n")
         }
-        let rate = Int(Double(result.events) / max(seconds, 1e-9))
-        print("\(result.seeds) seeds, \(result.events) events, \(rate) events per CPU second")
-        print("\(result.seeds - result.failures.count) passed, \(result.failures.count) failed")
-        if !result.failures.isEmpty { throw ExitCode.failure }
+        let rate = Int(Double(eventCount) / max(seconds, 1e-9))
+        print("\(seedCount) seeds, \(eventCount) events, \(rate) events per CPU second")
+        print("\(seedCount - failures.count) passed, \(failures.count) failed")
+        if !failures.isEmpty { throw ExitCode.failure }
     }
 }

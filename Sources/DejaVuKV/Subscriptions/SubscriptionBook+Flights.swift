@@ -131,6 +131,11 @@ extension SubscriptionBook {
 
     // MARK: Answers
 
+    /// Whose a flight is that has not been answered.
+    public func flight(_ id: FlightID) -> (destination: StoreID, sequence: SequenceID)? {
+        flights.first { $0.id == id }.map { ($0.destination, $0.span.sequence) }
+    }
+
     /// The destination has committed a frame, or had it: its watermark over the frame's layers.
     public mutating func acknowledge(_ id: FlightID, watermark: Int) {
         // What went stale is told again at its header; what it says may be older than what made it stale.
@@ -220,28 +225,19 @@ extension SubscriptionBook {
     }
 
     private mutating func meet(gap watermark: Int, _ flight: Flight, _ order: Int, _ index: Int) {
-        let layers = flight.span.layers
-        orders[order].streams[index].acknowledged.set(layers, to: max(0, watermark))
-        orders[order].streams[index].sent.set(layers, to: max(0, watermark))
-        markStale(order, index, layers)
-        refresh(order, index)
+        orders[order].streams[index].acknowledged.set(flight.span.layers, to: max(0, watermark))
+        goBack(order, index)
     }
 
-    /// Back to what was acknowledged, in all layers.
+    /// Back to what was acknowledged, in all layers: a flight whose answer no longer counts may have had any of them.
     private mutating func goBack(_ order: Int, _ index: Int) {
         orders[order].streams[index].sent = orders[order].streams[index].acknowledged
-        markStale(order, index, orders[order].streams[index].sent.layers)
-        refresh(order, index)
-    }
-
-    private mutating func markStale(_ order: Int, _ index: Int, _ layers: LayerRange) {
         let id = orders[order].subscription.id
         let sequence = orders[order].streams[index].sequence
         for flight in flights.indices
-        where flights[flight].subscription == id && flights[flight].span.sequence == sequence
-            && flights[flight].span.layers.intersection(layers) != nil
-        {
+        where flights[flight].subscription == id && flights[flight].span.sequence == sequence {
             flights[flight].isStale = true
         }
+        refresh(order, index)
     }
 }
