@@ -30,9 +30,7 @@ extension LedgerWorld {
                 let row = stores[store].slots[tenancy.slot].rows[place]
                 if row != Self.truth(span.sequence, layer, position) {
                     guard tenancy.rotten.contains(place) else {
-                        fail(
-                            "store \(store): read a wrong row of \(span.sequence) at layer \(layer) position \(position)"
-                        )
+                        fail("store \(store): read a wrong row: \(span.sequence), \(layer), \(position)")
                         return nil
                     }
                     lower(span.sequence, layer, to: position, at: store)
