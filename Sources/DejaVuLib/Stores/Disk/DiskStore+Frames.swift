@@ -115,9 +115,3 @@ extension DiskStore {
         return error
     }
 }
-
-/// A buffer that a thread fills while its task waits.
-private final class SharedBuffer: Sendable {
-    let value: Mutex<ByteBuffer>
-    init(_ buffer: ByteBuffer) { value = Mutex(buffer) }
-}
