@@ -14,6 +14,30 @@ public struct StreamTarget: Sendable {
 }
 
 extension Streamer {
+    /// Copies one contiguous run of packed rows to another store: one read, one frame, one receipt.
+    ///
+    /// - Returns: the target's watermark over the span's layers.
+    /// - Throws: as `scatter`; `.invalidArgument` also if the run is larger than a frame may be.
+    @discardableResult
+    public func flush(
+        _ span: Span, from source: any KVStore, to target: StreamTarget, priority: StreamPriority = .handOver,
+        within time: TimeSpan = .seconds(60)
+    ) async throws(DejaVuError) -> Int {
+        guard span.rowCount * source.rowBytes <= options.frameBytesMax || span.rowCount == 1 else {
+            throw DejaVuError(.invalidArgument, "\(span) is more than one frame holds")
+        }
+        return try await scatter(span, from: source, to: target, priority: priority, within: time)
+    }
+
+    /// Copies one contiguous run of packed rows from another store into one here, the opposite of `flush`.
+    @discardableResult
+    public func fetch(
+        _ span: Span, from source: any KVStore, into target: StreamTarget, priority: StreamPriority = .swapIn,
+        within time: TimeSpan = .seconds(60)
+    ) async throws(DejaVuError) -> Int {
+        try await flush(span, from: source, to: target, priority: priority, within: time)
+    }
+
     /// Moves a region of one memory to one peer: packs it into staging buffers and sends these as frames.
     ///
     /// What the target holds already is not sent again.

@@ -6,7 +6,8 @@ import Testing
 
 /// One engine with its source and destinations in this process, and what it has reported.
 final class EngineHarness: Sendable {
-    static let writer = Incarnation(3)
+    /// Peers take frames only of whom they have shaken hands with: `worker`.
+    static let writer = Incarnation(42)
     let source: LedgerStore
     let engine: StreamEngine
     private let numbers = Mutex<UInt64>(0)

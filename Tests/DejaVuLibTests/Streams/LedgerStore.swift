@@ -42,6 +42,8 @@ final class LedgerStore: KVStore {
         var failingReads = 0
         /// Chunks wait until their task is cancelled.
         var isStalled = false
+        /// The same, after so many more.
+        var writesUntilStall: Int?
     }
     private struct State {
         var ledger: Ledger
@@ -65,6 +67,7 @@ final class LedgerStore: KVStore {
         state = Mutex(State(ledger: Ledger(layers: layers, rowBytes: rowBytes, numericClass: NumericClass(hash: 7))))
     }
 
+    var isStalled: Bool { state.withLock { $0.faults.isStalled } }
     var readCount: Int { state.withLock { $0.readCount } }
     var writeCount: Int { state.withLock { $0.writeCount } }
     func set(_ change: (inout Faults) -> Void) { state.withLock { change(&$0.faults) } }
@@ -193,7 +196,13 @@ final class LedgerStore: KVStore {
         }
 
         func write(_ chunk: ByteBuffer) async throws(DejaVuError) {
-            let faults = store.state.withLock { $0.faults }
+            let faults = store.state.withLock { state in
+                if let left = state.faults.writesUntilStall {
+                    if left == 0 { state.faults.isStalled = true }
+                    state.faults.writesUntilStall = max(0, left - 1)
+                }
+                return state.faults
+            }
             if faults.writeDelay > .zero { try? await Task.sleep(for: faults.writeDelay) }
             if faults.isStalled { try? await Task.sleep(for: .seconds(3600)) }
             if Task.isCancelled { throw DejaVuError(.cancelled, "cancelled") }
