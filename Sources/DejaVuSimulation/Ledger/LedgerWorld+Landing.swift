@@ -14,7 +14,9 @@ extension LedgerWorld {
         case .land(let arrival):
             coverage.landed += 1
             if !arrival.landsWhole { coverage.partial += 1 }
-            guard let tenancy = tenancy(of: arrival, at: store), checkOpen(header, at: store) else { return }
+            guard let tenancy = tenancy(of: arrival, at: store), checkOpen(header, at: store),
+                checkTrue(header, at: store)
+            else { return }
             stores[store].incoming.append(
                 Incoming(transfer: index, writer: header.writer, arrival: arrival, tenancy: tenancy))
         case .known(let watermark):
@@ -228,6 +230,19 @@ extension LedgerWorld {
         }
         if !isShared || stores[store].openTenancy(of: header.span.sequence) == nil {
             fail("store \(store): a write of \(header.span) under ticket \(header.ticket), which is not open")
+            return false
+        }
+        return true
+    }
+
+    /// Whether an admitted frame is what it should be: computed alike, of the right text, as long as its rows.
+    private mutating func checkTrue(_ header: FrameHeader, at store: Int) -> Bool {
+        let span = header.span
+        let text = TokenChain(Self.tokens(span.sequence, 0..<span.positions.upperBound))
+        guard header.numericClass == Self.numericClass, header.tokens == Self.tokens(span.sequence, span.positions),
+            header.tokensHash == text.hash, header.payloadBytes == span.rowCount * Self.rowBytes
+        else {
+            fail("store \(store): a frame of \(span) was admitted that should have been refused")
             return false
         }
         return true

@@ -20,6 +20,7 @@ extension LedgerWorld {
         var waiting: [(arrival: ArrivalID, transfer: Int)] = []
         /// The ticket that each upstream has.
         var upstreamTickets: [(route: Int, ticket: Ticket)] = []
+        var patienceFactor: Int64 = 1
         /// Asked to give every ticket anew.
         var wantsRenewal = false
     }
@@ -51,7 +52,7 @@ extension LedgerWorld {
         let flight: FlightID
         let header: FrameHeader
         var rows: [UInt64]
-        let checksum: UInt64
+        var checksum: UInt64
         let chunkCount: Int
     }
 

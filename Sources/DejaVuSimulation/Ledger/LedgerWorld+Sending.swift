@@ -54,13 +54,17 @@ extension LedgerWorld {
             ticket: dispatch.ticket.number, writer: dispatch.ticket.writer, span: span, tokens: Array(tokens),
             tokensHash: hash, numericClass: Self.numericClass, payloadBytes: rows.count * Self.rowBytes)
         let from = Address(store: store, generation: stores[store].generation)
-        queue.push(.patience(from, dispatch.flight), at: now + Self.patience)
+        queue.push(.patience(from, dispatch.flight), at: now + Self.patience * stores[store].patienceFactor)
         let route = Int(dispatch.subscription.rawValue) - 1
         var transfer = Transfer(
             route: route, from: from, flight: dispatch.flight, header: mangled(header), rows: rows,
             checksum: rows.reduce(0) { Self.checksum($0, $1) },
             chunkCount: (rows.count + scenario.chunkRowsMax - 1) / scenario.chunkRowsMax)
-        if strikes(scenario.weather.corrupted) {
+        if transfer.header == header, rows.count > 1, strikes(scenario.weather.mangled / 2) {
+            // A sender that loses rows and does not know it: the checksum agrees with what it sends.
+            transfer.rows.removeLast()
+            transfer.checksum = transfer.rows.reduce(0) { Self.checksum($0, $1) }
+        } else if strikes(scenario.weather.corrupted) {
             transfer.rows[random.next(below: rows.count)] ^= 1 &<< UInt64(random.next(below: 64))
         }
         let number = transfers.count
@@ -104,7 +108,7 @@ extension LedgerWorld {
         var hash = header.tokensHash
         var numericClass = header.numericClass
         var bytes = header.payloadBytes
-        switch random.next(below: 8) {
+        switch random.next(below: 9) {
         case 0: ticket = UInt64(random.next(below: Int(ticketCount) + 2))
         case 1: writer = Incarnation(UInt64(random.next(below: Int(incarnationCount) + 2)))
         case 2: tokens[random.next(below: tokens.count)] ^= 1
@@ -116,6 +120,14 @@ extension LedgerWorld {
             span = Span(
                 sequence: span.sequence, layers: span.layers,
                 positions: span.positions.lowerBound + shift..<span.positions.upperBound + shift)
+        case 7:
+            // All is right with it, but for its end.
+            let end = scenario.lives[Int(span.sequence.rawValue) - 1].length + random.next(in: 1...3)
+            span = Span(
+                sequence: span.sequence, layers: span.layers, positions: span.positions.lowerBound..<end)
+            tokens = Self.tokens(span.sequence, span.positions)
+            hash = TokenChain(Self.tokens(span.sequence, 0..<end)).hash
+            bytes = span.rowCount * Self.rowBytes
         default:
             span = Span(
                 sequence: SequenceID(span.sequence.rawValue % 3 + 1), layers: span.layers, positions: span.positions)
@@ -126,6 +138,7 @@ extension LedgerWorld {
     }
 
     mutating func take(_ answer: Answer, of flight: FlightID, _ store: Int) {
+        if stores[store].book.flight(flight) != nil { stores[store].patienceFactor = 1 }
         switch answer {
         case .acknowledged(let watermark): stores[store].book.acknowledge(flight, watermark: watermark)
         case .gap(let watermark): stores[store].book.gap(flight, watermark: watermark)

@@ -11,7 +11,8 @@ import DejaVuKV
 package struct LedgerWorld: Sendable {
     static let rowBytes = 8
     static let numericClass = NumericClass(hash: 0xDE1A)
-    /// How long a sender waits for an answer.
+    /// How long a sender waits for an answer, at first; twice as long after each that did not come in time, or a slow
+    /// way would be filled with what is sent again.
     static let patience = TimeSpan.milliseconds(30)
     static let reconcileEvery = TimeSpan.milliseconds(5)
     static let timeMax = Instant.zero + .seconds(20)
@@ -124,7 +125,8 @@ package struct LedgerWorld: Sendable {
         case .write(let at, let write): if isThere(at) { apply(write, at.store) }
         case .answer(let at, let flight, let answer): if isThere(at) { take(answer, of: flight, at.store) }
         case .patience(let at, let flight):
-            guard isThere(at) else { return }
+            guard isThere(at), stores[at.store].book.flight(flight) != nil else { return }
+            stores[at.store].patienceFactor = min(16, 2 * stores[at.store].patienceFactor)
             stores[at.store].book.giveBack(flight)
             pump(at.store)
         case .resume(let at, let destination, let sequence):
