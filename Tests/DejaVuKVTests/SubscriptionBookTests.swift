@@ -205,6 +205,18 @@ private func all(_ book: inout SubscriptionBook) -> [Dispatch] {
     book.checkIntegrity()
 }
 
+@Test func book_answerFromBeforeARelease_saysNothingOfTheNewTicket() throws {
+    var book = try makeBook()
+    try book.sourceRaised(SequenceID(1), layers: layers, to: 5)
+    let old = try take(&book)
+    book.sourceReleased(SequenceID(1))
+    try book.sourceRaised(SequenceID(1), layers: layers, to: 5)
+    try book.grant(ticket(2), by: near)
+    book.acknowledge(old.flight, watermark: 5)
+    #expect(book.acknowledged(SubscriptionID(1), SequenceID(1)) == 0)
+    #expect(book.next()?.span.positions == 0..<5)
+}
+
 @Test func book_limits_areKept() throws {
     var limits = SubscriptionLimits()
     limits.subscriptionsMax = 1

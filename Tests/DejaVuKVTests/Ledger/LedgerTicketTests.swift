@@ -50,6 +50,20 @@ private typealias Bench = LedgerBench
     #expect(try bench.commit(Bench.frame(0..<4)) == .committed(watermark: 4), "the ticket stays open")
 }
 
+@Test func ledger_oneOfTwoLinksClosed_isNotQuietYet() throws {
+    var bench = try Bench()
+    let other = Incarnation(11)
+    let high = LayerRange(4, 6)
+    try bench.ledger.share(
+        Ticket(number: 2, sequence: Bench.sequence, layers: high, positionLimit: 9, writer: other))
+    let ours = try bench.land(Bench.frame(0..<4, layers: LayerRange(2, 4)))
+    _ = try bench.land(Bench.frame(0..<4, layers: high, ticket: 2, writer: other))
+    _ = bench.ledger.release(Bench.sequence)
+    #expect(bench.ledger.quieten(other).quiet.isEmpty, "the first writer may still write")
+    #expect(bench.ledger.abandon(ours.id).quiet == [1])
+    bench.ledger.checkIntegrity()
+}
+
 @Test func ledger_renewed_keepsRowsAndRefusesTheOldIncarnation() throws {
     var bench = try Bench()
     _ = try bench.commit(Bench.frame(0..<4))
