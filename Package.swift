@@ -49,6 +49,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -68,7 +69,10 @@ let package = Package(
         module("DejaVuTemplate", ["DejaVuCore"]),
         module(
             "DejaVuLib",
-            ["DejaVuCore", "DejaVuKV", "CChecksum", .product(name: "Crypto", package: "swift-crypto")] + nio),
+            [
+                "DejaVuCore", "DejaVuKV", "CChecksum", .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ] + nio),
         .systemLibrary(name: "CGGML", pkgConfig: "ggml"),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror", "-ffp-contract=off"])]),
         .target(name: "CLinux"),
@@ -124,7 +128,7 @@ let package = Package(
         tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),
         tests("DejaVuKV", ["DejaVuCore"]),
-        tests("DejaVuLib", ["DejaVuCore", "DejaVuKV", "CChecksum", "DejaVuTestStores"] + nio),
+        tests("DejaVuLib", ["DejaVuCore", "DejaVuKV", "CChecksum", "DejaVuTestStores", "DejaVuTestPeer"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
         tests("DejaVuPlot"),
         tests("DejaVuTemplate", ["DejaVuCore"], fixtures: "Fixtures"),
@@ -133,7 +137,10 @@ let package = Package(
         .target(
             name: "DejaVuTestStores", dependencies: ["DejaVuCore", "DejaVuKV", "DejaVuLib"] + nio,
             path: "Tests/Support/DejaVuTestStores", swiftSettings: strict),
-        // Real worker and controller processes, for tests to kill.
+        // Real ends of transports, workers and controllers, for tests to kill.
+        .executableTarget(
+            name: "DejaVuTestPeer", dependencies: ["DejaVuCore", "DejaVuKV", "DejaVuLib", "DejaVuTestStores"] + nio,
+            path: "Tests/Support/DejaVuTestPeer", swiftSettings: strict),
         .executableTarget(
             name: "DejaVuTestWorker",
             dependencies: ["DejaVuCore", "DejaVuControl", "DejaVuEngine", "DejaVuRuntime", logging],

@@ -88,7 +88,8 @@ PY
 }
 
 install_test_tools() {
-    need_debian promtool prometheus chromium chromium chromedriver chromium-driver
+    need_debian promtool prometheus chromium chromium chromedriver chromium-driver \
+        ip iproute2 iptables iptables openssl openssl
     local stamp=$deps/venv/.stamp
     [ "$(cat "$stamp" 2>/dev/null || true)" = "${python_test_packages[*]}" ] && return 0
     say "installing ${python_test_packages[*]}"

@@ -165,6 +165,12 @@ def transfer_plan(options):
 
 
 @check
+def transports(options):
+    """The conformance suite of all transports: kill -9, stopped peers, cut networks, hostile bytes, up to 1 GB."""
+    swift_test("transport_|session_|peerMessage_|stagingPool_|link_|handshake_|heart", 6 if options.quick else 50)
+
+
+@check
 def simulate(options):
     """Random worlds in virtual time: every invariant at every event."""
     subprocess.run([options.binary, "simulate", "--seeds", "300" if options.quick else "20000"], check=True)

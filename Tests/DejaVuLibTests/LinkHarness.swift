@@ -110,9 +110,10 @@ func controller(term: UInt64 = 5) -> LinkIdentity {
 }
 
 func endpoint(
-    _ identity: LinkIdentity, key: ClusterKey = key, limits: LinkLimits = LinkLimits()
+    _ identity: LinkIdentity, key: ClusterKey = key, limits: LinkLimits = LinkLimits(),
+    security: LinkSecurity = .localOnly
 ) -> LinkEndpoint {
-    LinkEndpoint(key: key, limits: limits) { identity }
+    LinkEndpoint(key: key, limits: limits, security: security) { identity }
 }
 
 func connect(_ endpoint: LinkEndpoint, to listener: LinkListener, inbox: Inbox = Inbox()) async throws -> Link {

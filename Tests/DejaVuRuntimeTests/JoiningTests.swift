@@ -135,18 +135,24 @@ private func withController(
     #expect(await refusal { $0.clusterListen = .tcp(host: "127.0.0.1", port: 0) } == "cluster-key-file")
     #expect(
         await refusal {
-            $0.clusterListen = .tcp(host: "10.1.2.3", port: 0)
-            $0.key = key
-        } == "cluster-insecure")
-    #expect(
-        await refusal {
             $0.clusterListen = .tcp(host: "0.0.0.0", port: 0)
             $0.key = key
-            $0.allowsInsecure = true
+            $0.encryption = .none
         } == "cluster-listen")
-    #expect(throws: DejaVuError.self) {
-        try worker(joining: .tcp(host: "10.1.2.3", port: 1), name: "far")
+}
+
+@Test func worker_certificateMissing_isNotStartedAndNamesTheFile() throws {
+    var options = WorkerOptions(
+        controller: .tcp(host: "10.1.2.3", port: 1), key: key, name: "far", peerListening: .host(nil))
+    options.encryption = .authority(
+        LinkCertificateFiles(certificate: "/nonexistent/a.pem", key: "/nonexistent/a.key", authority: "/nonexistent/ca")
+    )
+    let error = #expect(throws: DejaVuError.self) {
+        try WorkerProcess(
+            options: options, model: WorkerModel(profile, kvBytesMax: 1 << 30), logger: quiet
+        ) { (_, _) throws(DejaVuError) in throw DejaVuError(.unavailable, "never made") }
     }
+    #expect(error?.code == .invalidFile && error?.message.contains("/nonexistent/a.pem") == true)
 }
 
 @Test func worker_cpuThatIsNotThere_endsAndNamesIt() async throws {

@@ -76,8 +76,7 @@ struct ClusterOptions: ParsableArguments {
         help: ArgumentHelp("The file with the secret that all processes share.", valueName: "file"), completion: .file()
     )
     var clusterKeyFile: String?
-    @Flag(help: "Let links to other machines go unencrypted.")
-    var clusterInsecure = false
+    @OptionGroup var encryption: EncryptionOptions
     @Option(help: ArgumentHelp("Where the lock, the term and the sockets are kept.", valueName: "directory"))
     var stateDir: String?
 }

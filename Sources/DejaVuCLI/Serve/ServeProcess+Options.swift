@@ -38,7 +38,7 @@ extension ServeProcess {
         (options.stateDirectory, options.isStateTemporary) = stateDirectory(command)
         if let file = command.cluster.clusterKeyFile { options.key = try ClusterKey(file: file) }
         if let address = command.cluster.clusterListen { options.clusterListen = try LinkAddress(parsing: address) }
-        options.allowsInsecure = command.cluster.clusterInsecure
+        options.encryption = command.cluster.encryption.encryption
         options.recordPath = command.record
         return options
     }

@@ -13,10 +13,11 @@ struct WorkerCommand: AsyncParsableCommand {
         abstract: "Add a worker to a running `dejavu serve`.",
         discussion: """
             The controller must listen for workers (`serve --cluster-listen`), both sides need the same key file, and \
-            this machine needs the model file; only the layers that it is given are read.
+            this machine needs the model file; only the layers that it is given are read. Links to other machines use \
+            TLS 1.3; each process makes its certificate itself, and the key file vouches for it.
 
             EXAMPLES
-              dejavu worker --join 10.0.0.5:7000 --model model.gguf --cluster-key-file key --cluster-insecure
+              dejavu worker --join 10.0.0.5:7000 --model model.gguf --cluster-key-file key
               dejavu worker --join 127.0.0.1:7000 --model model.gguf --cluster-key-file key --threads 1
             """)
 
@@ -26,8 +27,7 @@ struct WorkerCommand: AsyncParsableCommand {
     var model: String
     @Option(help: "The file with the secret that all processes of the cluster share.", completion: .file())
     var clusterKeyFile: String?
-    @Flag(help: "Let links to other machines go unencrypted.")
-    var clusterInsecure = false
+    @OptionGroup var encryption: EncryptionOptions
     @Option(help: "A name for people; host name and process id if not given.")
     var name: String?
     @OptionGroup var device: DeviceOptions
@@ -69,7 +69,7 @@ struct WorkerCommand: AsyncParsableCommand {
         var options = WorkerOptions(
             controller: try LinkAddress(parsing: join), key: try ClusterKey(file: clusterKeyFile),
             name: name ?? "\(Machine.hostName)-\(getpid())", peerListening: .host(nil))
-        options.allowsInsecure = clusterInsecure
+        options.encryption = encryption.encryption
         return options
     }
 }

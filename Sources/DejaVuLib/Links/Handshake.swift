@@ -11,12 +11,13 @@ import NIOCore
 /// acceptor  -> initiator  introduction  identity, proof
 /// ```
 /// A proof is HMAC-SHA256 under the cluster key over the side's label, the version, both nonces and the identities that
-/// are known by then. Both nonces are fresh, so a replay of either side's bytes proves nothing; the labels differ, so a
+/// are known by then, and what names the TLS channel: who stands between two ends has another channel with each.
+/// Both nonces are fresh, so a replay of either side's bytes proves nothing; the labels differ, so a
 /// side cannot be answered with its own proof; and a stranger learns no identity of the acceptor. Either side may send
 /// a refusal instead and close.
 package struct Handshake {
     static let magic: [UInt8] = Array("DJVL".utf8)
-    static let protocolVersion: UInt32 = 1
+    static let protocolVersion: UInt32 = 2
     package static let nonceBytes = 32
     static let proofBytes = 32
     package static let messageBytesMax = 4096
@@ -49,6 +50,9 @@ package struct Handshake {
     private var peerNonce: [UInt8] = []
     private var firstIntroduction: [UInt8] = []
     private var state: State
+    /// What names the channel below and both its ends, if it can: the certificates' fingerprints. Set before the first
+    /// proof; a proof for another channel is none.
+    package var binding: [UInt8] = []
 
     /// - Parameter nonce: random and never used before; `Handshake.freshNonce()` outside of tests.
     package init(side: Side, identity: LinkIdentity, key: ClusterKey, nonce: [UInt8], judge: @escaping Judge) {
@@ -155,7 +159,9 @@ package struct Handshake {
             claimed, authenticating: transcript(of: other, introduction: bytes), using: key.symmetric)
         guard authentic else {
             throw DejaVuError(
-                .refused, "cluster key mismatch: \(peer) cannot prove the key of \(identity)", subject: "cluster key")
+                .refused,
+                "cluster key mismatch: \(peer) cannot prove the key of \(identity)"
+                    + (binding.isEmpty ? "" : " over this TLS channel"), subject: "cluster key")
         }
         return (peer, bytes)
     }
@@ -175,6 +181,7 @@ package struct Handshake {
         writer.write(Self.protocolVersion)
         writer.write(raw: initiatorNonce)
         writer.write(raw: acceptorNonce)
+        writer.write(binding)
         if prover == .acceptor { writer.write(heard) }
         writer.write(introduction)
         return writer.bytes

@@ -9,11 +9,12 @@ public struct LinkEndpoint: Sendable {
     public var identity: @Sendable () -> LinkIdentity
     public var key: ClusterKey
     public var limits: LinkLimits
+    public var security: LinkSecurity
     /// Refuses a peer that has proved the key and agrees in model and numeric class; nil takes it.
     public var judge: @Sendable (LinkIdentity) -> DejaVuError?
 
     public init(
-        key: ClusterKey, limits: LinkLimits = LinkLimits(),
+        key: ClusterKey, limits: LinkLimits = LinkLimits(), security: LinkSecurity = .localOnly,
         judge: @escaping @Sendable (LinkIdentity) -> DejaVuError? = { _ in nil },
         identity: @escaping @Sendable () -> LinkIdentity
     ) {
@@ -21,14 +22,18 @@ public struct LinkEndpoint: Sendable {
         self.identity = identity
         self.key = key
         self.limits = limits
+        self.security = security
         self.judge = judge
     }
 
-    func handler(_ side: Handshake.Side, outcome: @escaping LinkHandler.Outcome) -> LinkHandler {
+    func handler(
+        _ side: Handshake.Side, certificate: LinkCertificate?, outcome: @escaping LinkHandler.Outcome
+    ) -> LinkHandler {
         let handshake = Handshake(
             side: side, identity: identity(), key: key, nonce: Handshake.freshNonce(), judge: judge)
         return LinkHandler(
-            handshake: handshake, startsHandshake: side == .initiator, limits: limits, outcome: outcome)
+            handshake: handshake, startsHandshake: side == .initiator, certificate: certificate, limits: limits,
+            outcome: outcome)
     }
 
     /// Opens a link and proves the key, within the connect and handshake limits.
@@ -39,11 +44,16 @@ public struct LinkEndpoint: Sendable {
         to address: LinkAddress, on eventLoop: any EventLoop, open: @escaping @Sendable (Link) -> Link.Receiver
     ) -> EventLoopFuture<Link> {
         let promise = eventLoop.makePromise(of: Link.self)
+        let certificate: LinkCertificate?
+        do throws(DejaVuError) { certificate = try security.certificate(for: address) } catch {
+            promise.fail(error)
+            return promise.futureResult
+        }
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(.init(limits.connectTime))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let handler = self.handler(.initiator) { result in
+                    let handler = self.handler(.initiator, certificate: certificate) { result in
                         switch result {
                         case .success(let link):
                             // The link's owner hears of it before whoever waits for it.
@@ -57,6 +67,7 @@ public struct LinkEndpoint: Sendable {
                         }
                     }
                     try self.prepare(channel, isTCP: address.isTCP)
+                    try certificate?.protect(channel, isClient: true)
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }

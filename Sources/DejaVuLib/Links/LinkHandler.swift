@@ -17,6 +17,8 @@ final class LinkHandler: ChannelInboundHandler {
 
     private let limits: LinkLimits
     private let startsHandshake: Bool
+    /// What the channel's TLS shows; nil without TLS.
+    private let certificate: LinkCertificate?
     private var outcome: Outcome?
     private var phase: Phase
     private var decoder: LinkMessageDecoder
@@ -25,7 +27,11 @@ final class LinkHandler: ChannelInboundHandler {
     /// Why the channel is about to become inactive, if that is known already.
     private var end: LinkEnd?
 
-    init(handshake: Handshake, startsHandshake: Bool, limits: LinkLimits, outcome: @escaping Outcome) {
+    init(
+        handshake: Handshake, startsHandshake: Bool, certificate: LinkCertificate?, limits: LinkLimits,
+        outcome: @escaping Outcome
+    ) {
+        self.certificate = certificate
         self.limits = limits
         self.startsHandshake = startsHandshake
         self.outcome = outcome
@@ -79,14 +85,14 @@ final class LinkHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if end == nil { end = LinkEnd(.lost, DejaVuError(.network, "the connection broke: \(error)")) }
+        if end == nil { end = LinkEnd(.lost, DejaVuError(.network, LinkCertificate.explain(error))) }
         context.close(promise: nil)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         handshakeTimer?.cancel()
         messageTimer?.cancel()
-        let end = self.end ?? LinkEnd(.lost, DejaVuError(.network, "the connection ended without a goodbye"))
+        let end = self.end ?? LinkEnd(.lost, DejaVuError(.network, wordlessEnd))
         self.end = end
         let before = phase
         phase = .closed
@@ -98,6 +104,14 @@ final class LinkHandler: ChannelInboundHandler {
         context.fireChannelInactive()
     }
 
+    /// What to say of a connection that just ends.
+    private var wordlessEnd: String {
+        if case .shaking = phase, startsHandshake, certificate == nil {
+            return "the other side hung up before the handshake; if it wants TLS, this side must use it, too"
+        }
+        return "the connection ended without a goodbye"
+    }
+
     // MARK: Messages
 
     private func receive(_ message: LinkMessage, channel: any Channel) throws(DejaVuError) {
@@ -106,6 +120,10 @@ final class LinkHandler: ChannelInboundHandler {
         case .shaking where message.kind == Handshake.Kind.refusal:
             hangUp(LinkEnd(.closedByPeer, Handshake.refusal(in: message)), channel)
         case .shaking(var handshake):
+            // The channel's TLS is done by the time that a message comes through it.
+            if let certificate {
+                handshake.binding = try certificate.binding(of: channel, isClient: startsHandshake)
+            }
             let output = try handshake.receive(message)
             phase = .shaking(handshake)
             if let answer = output.send {
@@ -133,7 +151,8 @@ final class LinkHandler: ChannelInboundHandler {
         decoder.payloadBytesMax = limits.payloadBytesMax
         decoder.streamedKindMin = limits.streamedKindMin
         let link = Link(
-            peer: peer, channel: channel, isEncrypted: false, handler: NIOLoopBound(self, eventLoop: channel.eventLoop))
+            peer: peer, channel: channel, isEncrypted: certificate != nil,
+            handler: NIOLoopBound(self, eventLoop: channel.eventLoop))
         if let receiver = report(.success(link)) {
             phase = .open(link, receiver)
         } else {

@@ -55,6 +55,7 @@ public final class LinkListener: Sendable {
         open: @escaping @Sendable (Link) -> Link.Receiver, refused: @escaping @Sendable (DejaVuError) -> Void
     ) async throws(DejaVuError) -> LinkListener {
         let gate = Gate(limits: endpoint.limits)
+        let certificate = try endpoint.security.certificate(for: address)
         let isTCP = address.isTCP
         let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: 64)
@@ -66,8 +67,9 @@ public final class LinkListener: Sendable {
                     }
                     do {
                         try endpoint.prepare(channel, isTCP: isTCP)
+                        try certificate?.protect(channel, isClient: false)
                         try channel.pipeline.syncOperations.addHandler(
-                            Self.handler(endpoint, gate, open: open, refused: refused))
+                            Self.handler(endpoint, certificate, gate, open: open, refused: refused))
                     } catch {
                         gate.turnAway()
                         throw error
@@ -88,10 +90,11 @@ public final class LinkListener: Sendable {
     }
 
     private static func handler(
-        _ endpoint: LinkEndpoint, _ gate: Gate, open: @escaping @Sendable (Link) -> Link.Receiver,
+        _ endpoint: LinkEndpoint, _ certificate: LinkCertificate?, _ gate: Gate,
+        open: @escaping @Sendable (Link) -> Link.Receiver,
         refused: @escaping @Sendable (DejaVuError) -> Void
     ) -> LinkHandler {
-        endpoint.handler(.acceptor) { result in
+        endpoint.handler(.acceptor, certificate: certificate) { result in
             switch result {
             case .failure(let error):
                 gate.turnAway()

@@ -171,7 +171,8 @@ package struct LinkMessageDecoder {
 
     /// What to say of a peer whose first bytes are not ours.
     private static func stranger(_ first: UInt32) -> String {
-        first & 0xFFFF == 0x0316
+        // A TLS record begins with its type, 20 to 23, and the major version, 3.
+        first >> 8 & 0xFF == 3 && (20...23).contains(first & 0xFF)
             ? "the peer speaks TLS and this side does not; give --cluster-insecure to both sides or to none"
             : "it does not speak this protocol"
     }

@@ -55,6 +55,9 @@ extension PeerCall: WireValue {
             writer.write(1 as UInt8)
             writer.write(ticket)
             writer.write(tokens)
+        case .renew(let ticket):
+            writer.write(5 as UInt8)
+            writer.write(ticket)
         case .watermark(let sequence, let layers):
             writer.write(2 as UInt8)
             writer.write(sequence)
@@ -75,6 +78,7 @@ extension PeerCall: WireValue {
         case 2: self = .watermark(try reader.read(), try LayerRange(from: &reader))
         case 3: self = .release(try reader.read())
         case 4: self = .read(try Span(from: &reader), try reader.readPriority())
+        case 5: self = .renew(try Ticket(from: &reader))
         default: throw .malformed("unknown call")
         }
     }

@@ -125,6 +125,7 @@ package enum PeerMessage: Hashable, Sendable {
 package enum PeerCall: Hashable, Sendable {
     case describe
     case open(Ticket, tokens: [TokenID])
+    case renew(Ticket)
     case watermark(SequenceID, LayerRange)
     case release(SequenceID)
     case read(Span, StreamPriority)

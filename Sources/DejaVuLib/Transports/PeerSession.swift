@@ -42,8 +42,8 @@ final class PeerSession {
             }
         } catch {
             // The peer does not keep the protocol: nothing that it says can be trusted.
-            wire.close(error.message)
             ended(LinkEnd(.dropped, error))
+            wire.close(error.message)
         }
     }
 

@@ -50,6 +50,10 @@ public final class PeerStore: KVStore {
         try await transport.open(ticket, tokens: tokens, in: remoteName, within: within)
     }
 
+    public func renew(_ ticket: Ticket) async throws(DejaVuError) {
+        try await transport.renew(ticket, in: remoteName, within: within)
+    }
+
     public func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int {
         try await transport.watermark(of: sequence, layers: layers, in: remoteName, within: within)
     }

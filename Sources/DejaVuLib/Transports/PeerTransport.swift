@@ -115,6 +115,10 @@ public final class PeerTransport: Transport {
         _ = try await ask(.open(ticket, tokens: tokens), of: store, within: within)
     }
 
+    public func renew(_ ticket: Ticket, in store: String, within: TimeSpan) async throws(DejaVuError) {
+        _ = try await ask(.renew(ticket), of: store, within: within)
+    }
+
     public func watermark(
         of sequence: SequenceID, layers: LayerRange, in store: String, within: TimeSpan
     ) async throws(DejaVuError) -> Int {

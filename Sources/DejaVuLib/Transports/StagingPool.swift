@@ -169,6 +169,14 @@ public final class Staging: Sendable {
     /// Puts a buffer that was filled elsewhere in place of this one's.
     public func replace(with buffer: ByteBuffer) { state.withLock { $0.buffer = buffer } }
 
+    /// Takes the buffer out, to fill it where waiting is needed, and to put it back by `replace`.
+    public func detach() -> ByteBuffer {
+        state.withLock { state in
+            defer { state.buffer = ByteBuffer() }
+            return state.buffer
+        }
+    }
+
     public var contents: ByteBuffer { state.withLock { $0.buffer } }
 
     /// Gives the bytes back to the pool. No effect the second time.

@@ -56,6 +56,9 @@ extension StoreServer {
         case .open(let ticket, let tokens):
             try await store.open(ticket, tokens: tokens)
             return .answer(.done)
+        case .renew(let ticket):
+            try await store.renew(ticket)
+            return .answer(.done)
         case .watermark(let sequence, let layers):
             return .answer(.number(try await store.watermark(of: sequence, layers: layers)))
         case .release(let sequence):
@@ -66,7 +69,9 @@ extension StoreServer {
             guard !overflow else { throw DejaVuError(.invalidArgument, "a span of that size cannot be read") }
             let staging = try await reading.take(bytes, priority: priority, within: readingTime)
             do throws(DejaVuError) {
-                staging.replace(with: try await store.read(span))
+                var rows = staging.detach()
+                try await store.read(span, into: &rows)
+                staging.replace(with: rows)
             } catch {
                 staging.release()
                 throw error

@@ -40,6 +40,8 @@ public protocol Transport: AnyObject, Sendable, CustomStringConvertible {
     func open(
         _ ticket: Ticket, tokens: [TokenID], in store: String, within: TimeSpan
     ) async throws(DejaVuError)
+    /// Gives an open sequence a new ticket.
+    func renew(_ ticket: Ticket, in store: String, within: TimeSpan) async throws(DejaVuError)
     func watermark(
         of sequence: SequenceID, layers: LayerRange, in store: String, within: TimeSpan
     ) async throws(DejaVuError) -> Int

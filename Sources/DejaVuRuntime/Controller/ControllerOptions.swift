@@ -12,8 +12,8 @@ package struct ControllerOptions: Sendable {
     package var key: ClusterKey?
     /// Where workers of other machines join; nil for none.
     package var clusterListen: LinkAddress?
-    /// Let links to other machines go unencrypted.
-    package var allowsInsecure = false
+    /// How links to other machines are protected.
+    package var encryption = LinkEncryption.ownCertificates
     package var localWorkers: LocalWorkers
     /// Write every event and action to this file, prompts included.
     package var recordPath: String?
@@ -44,12 +44,6 @@ package struct ControllerOptions: Sendable {
             throw DejaVuError(
                 .invalidArgument, "workers that join at \(clusterListen) must prove a key: give --cluster-key-file",
                 subject: "cluster-key-file")
-        }
-        guard clusterListen.isLocal || allowsInsecure else {
-            throw DejaVuError(
-                .invalidArgument,
-                "links to \(clusterListen) would not be encrypted; say that this is meant with --cluster-insecure",
-                subject: "cluster-insecure")
         }
     }
 }

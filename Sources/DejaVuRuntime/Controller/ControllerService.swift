@@ -104,6 +104,7 @@ package final class ControllerService: Sendable {
             model: options.configuration.model, numericClass: options.configuration.numericClass)
         let endpoint = LinkEndpoint(
             key: key, limits: options.linkLimits,
+            security: options.clusterListen == nil ? .localOnly : try options.encryption.security(),
             judge: { peer in
                 peer.role == .worker ? nil : DejaVuError(.refused, "\(peer) is no worker, but joins a controller")
             },
@@ -140,7 +141,7 @@ package final class ControllerService: Sendable {
         let loop = core.eventLoop
         return LocalSupervisor(
             workers: options.localWorkers, key: key, controller: controller, peerListening: peerListening,
-            allowsInsecure: options.allowsInsecure, logger: logger,
+            encryption: options.encryption, logger: logger,
             schedule: { delay, body in
                 loop.execute {
                     loop.scheduleTask(in: .nanoseconds(delay.nanoseconds)) {

@@ -22,7 +22,7 @@ final class LocalSupervisor: Sendable {
     private let key: ClusterKey
     private let controller: LinkAddress
     private let peerListening: PeerListening
-    private let allowsInsecure: Bool
+    private let encryption: LinkEncryption
     private let logger: Logger
     private let schedule: @Sendable (TimeSpan, @escaping @Sendable () -> Void) -> Void
     private let lost: @Sendable (Int32, ChildEnd) -> Void
@@ -33,7 +33,7 @@ final class LocalSupervisor: Sendable {
     ///   - lost: told of each child that has ended, with its process id.
     init(
         workers: LocalWorkers, key: ClusterKey, controller: LinkAddress, peerListening: PeerListening,
-        allowsInsecure: Bool, logger: Logger,
+        encryption: LinkEncryption, logger: Logger,
         schedule: @escaping @Sendable (TimeSpan, @escaping @Sendable () -> Void) -> Void,
         lost: @escaping @Sendable (Int32, ChildEnd) -> Void
     ) {
@@ -41,7 +41,7 @@ final class LocalSupervisor: Sendable {
         self.key = key
         self.controller = controller
         self.peerListening = peerListening
-        self.allowsInsecure = allowsInsecure
+        self.encryption = encryption
         self.logger = logger
         self.schedule = schedule
         self.lost = lost
@@ -65,7 +65,7 @@ final class LocalSupervisor: Sendable {
         let brief = LocalWorkerBrief(
             key: key.bytes, controller: controller, name: "local-\(slot)", peerListening: peerListening,
             orphanGrace: workers.orphanGrace, cpu: workers.pinsThreads ? cpu(of: slot) : nil,
-            allowsInsecure: allowsInsecure)
+            encryption: encryption)
         let pipe = try brief.pipe()
         defer { close(pipe) }
         // The lock is held while the child is made, so that none can slip through a stop; its reaper waits for it, too.

@@ -33,7 +33,7 @@ final class ControllerConnection {
     func connect() {
         let bound = self.bound
         let endpoint = LinkEndpoint(
-            key: core.options.key, limits: core.options.linkLimits,
+            key: core.options.key, limits: core.options.linkLimits, security: core.security,
             judge: { peer in
                 peer.role == .controller && peer.term != nil
                     ? nil : DejaVuError(.refused, "\(peer) is no controller, but a worker wants to join one")

@@ -8,7 +8,7 @@ package struct LocalWorkerBrief: Hashable, Sendable {
     /// Where the child finds the pipe's end.
     package static let descriptor: Int32 = 3
     /// What a pipe takes at once.
-    private static let bytesMax = 4096
+    private static let bytesMax = 16_384
 
     package var key: [UInt8]
     package var controller: LinkAddress
@@ -16,11 +16,11 @@ package struct LocalWorkerBrief: Hashable, Sendable {
     package var peerListening: PeerListening
     package var orphanGrace: TimeSpan
     package var cpu: Int?
-    package var allowsInsecure: Bool
+    package var encryption: LinkEncryption
 
     package init(
         key: [UInt8], controller: LinkAddress, name: String, peerListening: PeerListening, orphanGrace: TimeSpan,
-        cpu: Int?, allowsInsecure: Bool
+        cpu: Int?, encryption: LinkEncryption
     ) {
         self.key = key
         self.controller = controller
@@ -28,7 +28,7 @@ package struct LocalWorkerBrief: Hashable, Sendable {
         self.peerListening = peerListening
         self.orphanGrace = orphanGrace
         self.cpu = cpu
-        self.allowsInsecure = allowsInsecure
+        self.encryption = encryption
     }
 
     /// The options of the worker that is meant.
@@ -37,7 +37,7 @@ package struct LocalWorkerBrief: Hashable, Sendable {
             controller: controller, key: try ClusterKey(bytes: key), name: name, peerListening: peerListening)
         options.orphanGrace = orphanGrace
         options.cpu = cpu
-        options.allowsInsecure = allowsInsecure
+        options.encryption = encryption
         return options
     }
 
@@ -95,7 +95,7 @@ extension LocalWorkerBrief: WireValue {
         }
         writer.write(orphanGrace)
         writer.write(cpu ?? -1 as Int)
-        writer.write(allowsInsecure)
+        writer.write(encryption)
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         key = try reader.readBytes()
@@ -110,6 +110,6 @@ extension LocalWorkerBrief: WireValue {
         orphanGrace = try TimeSpan(from: &reader)
         let cpu = try reader.read(Int64.self)
         self.cpu = cpu < 0 ? nil : Int(cpu)
-        allowsInsecure = try reader.readBool()
+        encryption = try LinkEncryption(from: &reader)
     }
 }

@@ -11,6 +11,8 @@ final class WorkerCore {
     let model: WorkerModel
     let compute: ComputeThread
     let logger: Logger
+    /// Of all its links.
+    let security: LinkSecurity
     let eventLoop: any EventLoop
     private var machine: WorkerMachine
     private var events: [WorkerEvent] = []
@@ -26,9 +28,10 @@ final class WorkerCore {
     private var rowsCount: UInt64 = 0
 
     init(
-        options: WorkerOptions, model: WorkerModel, incarnation: Incarnation, compute: ComputeThread, logger: Logger,
-        eventLoop: any EventLoop
+        options: WorkerOptions, model: WorkerModel, incarnation: Incarnation, security: LinkSecurity,
+        compute: ComputeThread, logger: Logger, eventLoop: any EventLoop
     ) {
+        self.security = security
         self.options = options
         self.model = model
         self.compute = compute

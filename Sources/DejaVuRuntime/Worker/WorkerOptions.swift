@@ -50,8 +50,8 @@ package struct WorkerOptions: Sendable {
     /// For people.
     package var name: String
     package var peerListening: PeerListening
-    /// Let links to other machines go unencrypted.
-    package var allowsInsecure = false
+    /// How links to other machines are protected.
+    package var encryption = LinkEncryption.ownCertificates
     /// How long the worker lives without a controller, and how long it tries to reach the first one.
     package var orphanGrace: TimeSpan = .seconds(60)
     package var heartbeatInterval: TimeSpan = .milliseconds(100)
@@ -66,14 +66,14 @@ package struct WorkerOptions: Sendable {
         self.peerListening = peerListening
     }
 
+    /// The certificate for links to other machines, if there can be any.
+    func security() throws(DejaVuError) -> LinkSecurity {
+        if case .directory = peerListening, controller.isLocal { return .localOnly }
+        return try encryption.security()
+    }
+
     /// - Throws: `.invalidArgument` with what is wrong.
     package func validate() throws(DejaVuError) {
-        guard controller.isLocal || allowsInsecure else {
-            throw DejaVuError(
-                .invalidArgument,
-                "the link to \(controller) would not be encrypted; say that this is meant with --cluster-insecure",
-                subject: "cluster-insecure")
-        }
         guard orphanGrace > .zero, heartbeatInterval > .zero else {
             throw DejaVuError(.invalidArgument, "a worker's times must be positive")
         }

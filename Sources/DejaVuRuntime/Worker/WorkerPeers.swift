@@ -28,7 +28,8 @@ final class WorkerPeers {
     private func endpoint(judge: @escaping @Sendable (LinkIdentity) -> DejaVuError?) -> LinkEndpoint {
         let bound = core.bound
         return LinkEndpoint(
-            key: core.options.key, limits: core.options.linkLimits, judge: judge, identity: { bound.value.identity })
+            key: core.options.key, limits: core.options.linkLimits, security: core.security, judge: judge,
+            identity: { bound.value.identity })
     }
 
     // MARK: The stage before
@@ -44,12 +45,6 @@ final class WorkerPeers {
             case .directory(let path): .unix(path: "\(path)/\(Self.socketName(of: getpid(), core.incarnation))")
             case .host(let name): .tcp(host: name ?? host ?? "127.0.0.1", port: 0)
             }
-        guard address.isLocal || core.options.allowsInsecure else {
-            return core.eventLoop.makeFailedFuture(
-                DejaVuError(
-                    .invalidArgument,
-                    "links to \(address) would not be encrypted; say that this is meant with --cluster-insecure"))
-        }
         let bound = core.bound
         let endpoint = endpoint { peer in
             peer.role == .worker ? nil : DejaVuError(.refused, "\(peer) is no worker, but knocks where workers meet")

@@ -16,6 +16,7 @@ package final class WorkerProcess: Sendable {
     private let model: WorkerModel
     private let makeEngine: EngineFactory
     private let logger: Logger
+    private let security: LinkSecurity
     private let core = Mutex<NIOLoopBound<WorkerCore>?>(nil)
     package let incarnation = Incarnation(UInt64.random(in: .min ... .max))
 
@@ -24,6 +25,7 @@ package final class WorkerProcess: Sendable {
         options: WorkerOptions, model: WorkerModel, logger: Logger, makeEngine: @escaping EngineFactory
     ) throws(DejaVuError) {
         try options.validate()
+        security = try options.security()
         self.options = options
         self.model = model
         self.makeEngine = makeEngine
@@ -64,8 +66,8 @@ package final class WorkerProcess: Sendable {
         let bound = await withCheckedContinuation { continuation in
             loop.execute {
                 let core = WorkerCore(
-                    options: self.options, model: self.model, incarnation: self.incarnation, compute: compute,
-                    logger: self.logger, eventLoop: loop)
+                    options: self.options, model: self.model, incarnation: self.incarnation,
+                    security: self.security, compute: compute, logger: self.logger, eventLoop: loop)
                 continuation.resume(returning: NIOLoopBound(core, eventLoop: loop))
             }
         }

@@ -10,7 +10,7 @@ import Testing
 
 /// Every kind of transport that must pass the suite.
 enum Kind: String, CaseIterable, Sendable, CustomTestStringConvertible {
-    case memory, unix, tcp
+    case memory, unix, tcp, tls
     var testDescription: String { rawValue }
 }
 
@@ -22,6 +22,9 @@ struct Fabric: Sendable {
     let far: PeerTransport
     let close: @Sendable () async -> Void
 }
+
+/// How often tests that kill processes do so; the largest frames are tried where it is at least 50.
+let roundCount = getenv("DEJAVU_COUNT").flatMap { Int(String(cString: $0)) } ?? 6
 
 /// What a patient test allows for anything: nothing is expected to take so long.
 let patience = TimeSpan.seconds(Int64(60))
@@ -56,15 +59,18 @@ private func makeFabric(
             (worker("near"), nearServer), (worker("far"), server), on: (group.next(), group.next()),
             bytesInFlightMax: bytesInFlightMax)
         return Fabric(near: near, far: far) { near.close("the test is over") }
-    case .unix, .tcp:
+    case .unix, .tcp, .tls:
         let place: Place = kind == .unix ? .unix : .tcp
         let opened = Mutex<PeerTransport?>(nil)
+        let security = kind == .tls ? { try LinkSecurity.always(.selfSigned()) } : { .localOnly }
         let listener = try await LinkTransport.listen(
-            at: place.address(), as: endpoint(worker("far"), limits: limits), serving: server, on: loop(),
+            at: place.address(), as: endpoint(worker("far"), limits: limits, security: try security()),
+            serving: server, on: loop(),
             bytesInFlightMax: bytesInFlightMax, opened: { transport in opened.withLock { $0 = transport } },
             refused: { Issue.record("a peer was refused: \($0)") })
         let near = try await LinkTransport.connect(
-            to: listener.address, as: endpoint(worker("near"), limits: limits), serving: nearServer, on: loop(),
+            to: listener.address, as: endpoint(worker("near"), limits: limits, security: try security()),
+            serving: nearServer, on: loop(),
             bytesInFlightMax: bytesInFlightMax)
         try await until("the far end is open") { opened.withLock { $0 } != nil }
         let far = try #require(opened.withLock { $0 })
