@@ -14,7 +14,7 @@ BINARY := .build/release/dejavu
 PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
-.PHONY: help deps deps-test build build-tests run test test-swift verify sim bench fmt check docs clean
+.PHONY: help deps deps-test build build-tests run test test-swift verify sim bench fmt check docs docs-library clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -45,6 +45,10 @@ test-swift: build-tests ## The Swift tests alone
 verify-%: build-tests ## One verification with its full counts: make verify-openai
 	$(VERIFY) $*
 
+# These build what they need by themselves and need neither ggml nor a model.
+verify-example verify-sanitize: verify-%:
+	python3 Tools/verify.py $*
+
 verify: build-tests ## All verifications with their full counts
 	$(VERIFY) all
 
@@ -58,14 +62,17 @@ bench-%: build ## One benchmark against its bar: make bench-serve
 bench: bench-kernels bench-serve ## All benchmarks
 
 fmt: ## Format the Swift code
-	swift format -i -r -p Sources Tests Package.swift
+	swift format -i -r -p Sources Tests Examples Package.swift
 
 check: ## Formatting, arrows between modules, lengths
-	swift format lint --strict -r -p Sources Tests Package.swift
+	swift format lint --strict -r -p Sources Tests Examples Package.swift
 	Tools/tidy.py
 
-docs: build-tests ## Write the generated parts of docs/ anew
+docs: build-tests docs-library ## Write the generated parts of docs/ anew, and the library's reference
 	UPDATE_DOCS=1 swift test -c release --disable-testable-imports --skip-build --no-parallel --filter metricsDocument
+
+docs-library: ## The reference of DejaVuLib with its article, as web pages in .build/docs
+	python3 Tools/library-docs.py .build/docs
 
 clean: ## Remove what was built; .deps stays
 	rm -rf .build

@@ -39,7 +39,8 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .executable(name: "dejavu", targets: ["dejavu"]),
-        .library(name: "DejaVuLib", targets: ["DejaVuLib"]),
+        // With the ids and KV types that its API speaks of.
+        .library(name: "DejaVuLib", targets: ["DejaVuLib", "DejaVuKV", "DejaVuCore"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

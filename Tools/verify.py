@@ -10,6 +10,8 @@
 import argparse
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +193,58 @@ def ledger(options):
         [options.binary, "simulate", "--ledger", "--seeds", "3000" if options.quick else "100000"], check=True)
 
 
+@check
+def example(options):
+    """The example's README, command by command, on a fresh copy of the tree that knows neither ggml nor a model."""
+    copy = ROOT / ".build" / "verify-example"
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            capture_output=True, text=True, check=True).stdout
+    fresh_copy(copy, [name for name in listed.split("\0") if name and (ROOT / name).is_file()])
+    expect(not (copy / ".deps").exists(), "the copy has a .deps folder")
+    readme = (copy / "Examples" / "KVStreaming" / "README.md").read_text()
+    commands = re.search(r"```sh\n(.*?)```", readme, re.S).group(1)
+    environment = {name: value for name, value in os.environ.items() if name != "PKG_CONFIG_PATH"}
+    result = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=copy, env=environment, timeout=3600,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    expect(result.returncode == 0, f"the commands end with {result.returncode}:\n{result.stdout[-4000:]}")
+    for line in ("keeper     The generator is gone", "keeper     A run without a kill gives the same text."):
+        expect(line in result.stdout, f"'{line}' was not printed:\n{result.stdout[-4000:]}")
+
+
+def fresh_copy(folder, names):
+    """Makes a folder that has these files of the tree and no others, but for what was built there before."""
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.exists() else []:
+        inside = path.relative_to(folder)
+        if ".build" in inside.parts or str(inside) in names:
+            continue
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    for name in names:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != (ROOT / name).read_bytes():
+            shutil.copy2(ROOT / name, target)
+
+
+@check
+def sanitize(options):
+    """The tests of the KV and streaming modules under the address and thread sanitizers."""
+    for sanitizer in ("address", "thread"):
+        folder = ROOT / ".build" / f"sanitize-{sanitizer}"
+        tool("trim-package.py", folder, "DejaVuKVTests", "DejaVuLibTests")
+        print(f"verify sanitize: {sanitizer}", flush=True)
+        # One report is a failure, whatever the tests say; where leaks are looked for depends on the machine.
+        environment = dict(os.environ, TSAN_OPTIONS="halt_on_error=1", ASAN_OPTIONS="detect_leaks=0")
+        subprocess.run(["swift", "test", "-c", "release", "--disable-testable-imports", f"--sanitize={sanitizer}"],
+                       cwd=folder, env=environment, check=True)
+
+
+# These build in folders of their own, which takes minutes: not among the quick ones.
+LONG = {"soak", "example", "sanitize"}
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,7 +262,7 @@ def main():
     names = options.names
     if names == ["all"]:
         # Memory is level only after some minutes, so a short soak shows nothing.
-        names = [name for name in CHECKS if not (options.quick and name == "soak")]
+        names = [name for name in CHECKS if not (options.quick and name in LONG)]
     if unknown := [name for name in names if name not in CHECKS]:
         parser.error(f"no such verification: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
     failed = []
