@@ -63,6 +63,13 @@ public struct Incarnation: Identifier {
     @inlinable public init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
+/// One copy of a stage's KV at one holder.
+public struct ReplicaID: Identifier {
+    public static let prefix = "c"
+    public let rawValue: UInt64
+    @inlinable public init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
 /// The number of a pipeline's placement within a term. It fences passes, results and routing.
 public struct Epoch: Identifier {
     public static let prefix = "e"

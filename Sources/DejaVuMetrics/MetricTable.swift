@@ -90,6 +90,24 @@ package enum MetricTable {
         help: "Passes that were completed, and those voided because their epoch ended.")
     package static let recoveries = MetricDefinition(
         "dejavu_recoveries_total", .counter, unit: "recoveries", help: "Times that a pipeline was placed anew.")
+    package static let takeovers = MetricDefinition(
+        "dejavu_takeovers_total", .counter, unit: "stages",
+        help: "Stages that the holder of their replica took over.")
+    package static let positionsRunAgain = MetricDefinition(
+        "dejavu_positions_run_again_total", .counter, unit: "positions",
+        help: "Positions that all stages had committed and that were run again because one stage was lost.")
+    package static let sequencesAtRisk = MetricDefinition(
+        "dejavu_sequences_at_risk", .gauge, unit: "sequences",
+        help: "Running sequences for which some stage has no replica.")
+    package static let positionsAtRisk = MetricDefinition(
+        "dejavu_positions_at_risk", .gauge, unit: "positions",
+        help: "Positions that would be run again if the stage whose replica lags most died now.")
+    package static let replicaLag = MetricDefinition(
+        "dejavu_replica_lag_positions", .gauge, unit: "positions", labels: ["pipeline", "stage"],
+        help: "Committed positions that a stage's replica does not have; all there are if it has none.")
+    package static let lastRecovery = MetricDefinition(
+        "dejavu_last_recovery_seconds", .gauge, unit: "seconds", labels: ["part"],
+        help: "Where the time of the last recovery went: detect, place, restore, run_again, first_token.")
     package static let workersLost = MetricDefinition(
         "dejavu_workers_lost_total", .counter, unit: "workers", help: "Workers that died or fell silent.")
     package static let poisoned = MetricDefinition(
@@ -120,7 +138,8 @@ package enum MetricTable {
         timeToFirstToken, interToken, endToEnd, queueTime, promptLength, outputLength, promptTokens, outputTokens,
         requests, choices, responses, connections, connectionsRefused, ready, queueLength, queueLimit, queueTokens,
         queueTokensLimit, runningSequences, parkedSequences, workers, kvUsed, kvLimit, microbatches, stagePasses,
-        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, workersLost, poisoned, rewriteMismatches,
+        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, positionsRunAgain,
+        sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,
         processSeconds,
         processResident, processStart, buildInfo, seriesDropped,
     ]

@@ -1,4 +1,5 @@
 import DejaVuCore
+import DejaVuKV
 
 /// A stage that computes the hash chain over real cells: what is lost, stale or misplaced changes the text.
 ///
@@ -13,6 +14,8 @@ struct EmulatedStage: Sendable {
         var record: SequenceRecord
         var cells: CellRun
         var watermark: Int
+        /// The tokens at the positions from 0, as far as they are known here.
+        var tokens: [TokenID]
     }
 
     let layers: LayerRange
@@ -44,7 +47,7 @@ struct EmulatedStage: Sendable {
         for other in open where cells.start < other.cells.end && other.cells.start < cells.end {
             return "\(record.id) was given cells of \(other.record.id), which is still open"
         }
-        open.append(Open(record: record, cells: cells, watermark: 0))
+        open.append(Open(record: record, cells: cells, watermark: 0, tokens: record.prompt + record.outputs))
         return nil
     }
 
@@ -78,6 +81,7 @@ struct EmulatedStage: Sendable {
             }
             offset += entry.tokens.count
             open[at].watermark = max(open[at].watermark, entry.end)
+            learn(entry.tokens, at: entry.first, of: at)
             if entry.samples, layers.end == layerCount {
                 let token = EmulatedChain.token(
                     output: last, sampling: open[at].record.sampling, position: entry.end,
@@ -105,5 +109,64 @@ struct EmulatedStage: Sendable {
             value = EmulatedChain.output(input: value, attended: attended)
         }
         return value
+    }
+}
+
+/// What streams do with a stage's memory.
+extension EmulatedStage {
+    func watermark(of sequence: SequenceID) -> Int { index(of: sequence).map { open[$0].watermark } ?? 0 }
+
+    private mutating func learn(_ tokens: [TokenID], at first: Int, of index: Int) {
+        let known = open[index].tokens.count
+        if first + tokens.count > known { open[index].tokens += tokens.dropFirst(max(0, known - first)) }
+    }
+
+    /// A sequence whose rows came in frames is the stage's own now.
+    mutating func adopt(_ record: SequenceRecord) -> String? {
+        guard let index = index(of: record.id) else { return "\(record.id) was adopted but is not here" }
+        open[index].record = record
+        learn(record.prompt + record.outputs, at: 0, of: index)
+        return nil
+    }
+
+    /// The committed rows of a span, packed, with the tokens up to its end; or what must not have been asked.
+    func read(_ span: Span) -> (rows: [UInt64], tokens: ArraySlice<TokenID>)? {
+        guard let index = index(of: span.sequence), span.positions.upperBound <= open[index].watermark,
+            span.positions.upperBound <= open[index].tokens.count
+        else { return nil }
+        var packed: [UInt64] = []
+        packed.reserveCapacity(span.rowCount)
+        for layer in span.layers.indices {
+            let base = (layer - layers.first) * cellCount + open[index].cells.start
+            packed += rows[(base + span.positions.lowerBound)..<(base + span.positions.upperBound)]
+        }
+        return (packed, open[index].tokens[..<span.positions.upperBound])
+    }
+
+    /// Writes some of a frame's packed rows: those whose place in it is in `places` and in the arrival's parts.
+    mutating func land(_ packed: [UInt64], of arrival: Arrival, places: Range<Int>) -> String? {
+        let span = arrival.span
+        guard let index = index(of: span.sequence) else { return "a frame lands in \(span.sequence), which is gone" }
+        for part in arrival.parts {
+            for layer in part.layers.indices {
+                let base = (layer - layers.first) * cellCount + open[index].cells.start
+                for position in part.positions {
+                    let place =
+                        (layer - span.layers.first) * span.positions.count + position
+                        - span.positions.lowerBound
+                    guard places.contains(place) else { continue }
+                    if position < open[index].watermark { return "a frame overwrites a row of \(span.sequence)" }
+                    if position >= open[index].cells.count { return "a frame leaves the cells of \(span.sequence)" }
+                    rows[base + position] = packed[place]
+                }
+            }
+        }
+        return nil
+    }
+
+    mutating func commit(_ sequence: SequenceID, tokens: [TokenID], at first: Int, watermark: Int) {
+        guard let index = index(of: sequence) else { return }
+        open[index].watermark = max(open[index].watermark, watermark)
+        learn(tokens, at: first, of: index)
     }
 }

@@ -23,25 +23,30 @@ extension Scenario {
         var random = SeededGenerator(seed: mix64(seed))
         let configuration = configuration(&random)
         let needed = configuration.stageCount * configuration.pipelineCount
-        let spares = weather == .calm ? 0 : random.next(below: 3)
+        let spares = random.next(below: 3)
         let layersMax = (configuration.layerCount + configuration.stageCount - 1) / configuration.stageCount
         let cells = random.next(in: 2...12) * CellRun.granularity
         let uneven = random.chance(0.3)
         let workers = (0..<(needed + spares)).map { _ in
             let factor = uneven ? random.next(in: 2...4) : 2
-            return Worker(
+            var worker = Worker(
                 kvBytesMax: cells * layersMax * kvBytesPerPositionAndLayer * factor / 2,
                 passCost: .microseconds(Int64(random.next(in: 500...5000))),
                 rowCost: .microseconds(Int64(random.next(in: 10...300))),
                 loadTime: .milliseconds(Int64(random.next(in: 10...800))), isLocal: random.chance(0.7),
                 restartDelay: .milliseconds(Int64(random.next(in: 50...3000))))
+            // Nothing, as much as a stage, or as much as all of them.
+            worker.replicaBytesMax =
+                random.chance(0.15) ? 0 : worker.kvBytesMax * (random.chance(0.5) ? 1 : needed)
+            return worker
         }
         var scenario = Scenario(
             seed: seed, configuration: configuration, workers: workers, clients: [],
             latency: .microseconds(Int64(random.next(in: 5...2000))),
             jitter: .microseconds(Int64(random.next(in: 1...2000))))
         scenario.clients = clients(&random, configuration, weather)
-        if weather != .calm { scenario.faults = faults(&random, workers: workers.count) }
+        let span = scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0
+        if weather != .calm { scenario.faults = faults(&random, workers: workers.count, span: span) }
         if weather == .poisoned { scenario.faults.removeAll() }
         if random.chance(0.1) {
             scenario.drainAt = Instant.zero + .milliseconds(Int64(random.next(in: 500...12_000)))
@@ -103,28 +108,62 @@ extension Scenario {
         return clients
     }
 
-    private static func faults(_ random: inout SeededGenerator, workers: Int) -> [Fault] {
-        // Alone, or several within a moment.
-        let first = random.next(below: 10_000)
+    private static func faults(_ random: inout SeededGenerator, workers: Int, span: Int) -> [Fault] {
+        // Alone, or several within a moment; mostly while there is work.
+        let first = random.next(below: random.chance(0.2) ? 10_000 : span + 300)
         let spread = random.chance(0.4) ? random.next(in: 1...600) : 10_000
-        return (0..<random.next(in: 1...6)).map { _ in
-            let kind: FaultKind =
-                switch random.next(below: 12) {
-                case 0...2: .crash
-                case 3: .vanish
-                case 4: .pause(.milliseconds(Int64(random.next(in: 10...1500))))
-                case 5: .hang
-                case 6: .slow(random.next(in: 2...20), .milliseconds(Int64(random.next(in: 100...3000))))
-                case 7: .cutPeer
-                case 8: .cutController
-                case 9: .failPass
-                case 10: .failLoad
-                default: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
-                }
-            return Fault(
-                at: Instant.zero + .milliseconds(Int64((first + random.next(below: spread)) % 10_000)),
-                worker: random.next(below: workers),
-                kind: kind)
+        var faults: [Fault] = []
+        for _ in 0..<random.next(in: 1...6) {
+            let at = Instant.zero + .milliseconds(Int64((first + random.next(below: spread)) % 10_000))
+            var fault = Fault(at: at, worker: random.next(below: workers), kind: kind(&random))
+            if random.chance(0.3) {
+                fault.target = Role.allCases[random.next(below: Role.allCases.count)]
+                fault.wait = wait(&random)
+            }
+            faults.append(fault)
+        }
+        if random.chance(0.4) { faults += blowUponBlow(&random, at: Instant.zero + .milliseconds(Int64(first))) }
+        return faults
+    }
+
+    /// A source or a holder dies, and the one that is to mend it is struck while it does.
+    private static func blowUponBlow(_ random: inout SeededGenerator, at: Instant) -> [Fault] {
+        let roles: [Role] = random.chance(0.6) ? [.source, .taker] : [.holder, .loading]
+        let later: [Role] = [.filling, .sourceOfNew, .loading, .taker, .source, .holder]
+        var faults = [
+            Fault(at: at, worker: 0, kind: random.chance(0.7) ? .crash : .vanish, target: roles[0]),
+            Fault(at: at, worker: 0, kind: kind(&random), target: roles[1], wait: wait(&random)),
+        ]
+        for _ in 0..<random.next(below: 3) {
+            faults.append(
+                Fault(
+                    at: at + .milliseconds(Int64(random.next(below: 3000))), worker: 0, kind: kind(&random),
+                    target: later[random.next(below: later.count)], wait: wait(&random)))
+        }
+        return faults
+    }
+
+    private static func wait(_ random: inout SeededGenerator) -> TimeSpan {
+        .microseconds(Int64(random.next(below: random.chance(0.5) ? 500 : 20_000)))
+    }
+
+    private static func kind(_ random: inout SeededGenerator) -> FaultKind {
+        switch random.next(below: 15) {
+        case 0...2: .crash
+        case 3: .vanish
+        case 4: .pause(.milliseconds(Int64(random.next(in: 10...1500))))
+        case 5: .hang
+        case 6: .slow(random.next(in: 2...20), .milliseconds(Int64(random.next(in: 100...3000))))
+        case 7: .cutPeer
+        case 8: .cutController
+        case 9: .failPass
+        case 10: .failLoad
+        case 11: .cutBulk
+        case 12: .corruptFrame
+        case 13:
+            .slowBulk(
+                .milliseconds(Int64(random.next(in: 1...300))), .milliseconds(Int64(random.next(in: 100...3000))))
+        default: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
         }
     }
 }

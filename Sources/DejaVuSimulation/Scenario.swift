@@ -5,6 +5,8 @@ package import DejaVuCore
 package struct Scenario: Hashable, Codable, Sendable {
     package struct Worker: Hashable, Codable, Sendable {
         package var kvBytesMax: Int
+        /// What it may hold for others while it runs no stage.
+        package var replicaBytesMax = 0
         /// A pass costs this, and this for each row.
         package var passCost: TimeSpan
         package var rowCost: TimeSpan
@@ -64,6 +66,12 @@ package struct Scenario: Hashable, Codable, Sendable {
         case slow(Int, TimeSpan)
         /// The link to the next stage breaks.
         case cutPeer
+        /// The links over which it copies its rows break.
+        case cutBulk
+        /// Its next frame arrives with another byte in it.
+        case corruptFrame
+        /// Frames from it travel so much longer, for a while.
+        case slowBulk(TimeSpan, TimeSpan)
         /// The link to the controller breaks.
         case cutController
         /// The next pass fails.
@@ -78,11 +86,17 @@ package struct Scenario: Hashable, Codable, Sendable {
         package var at: Instant
         package var worker: Int
         package var kind: FaultKind
+        /// Strikes whoever has this role then; where nobody has it for long, whoever gets it next.
+        package var target: Role?
+        /// From when the role is had to the fault.
+        package var wait: TimeSpan
 
-        package init(at: Instant, worker: Int, kind: FaultKind) {
+        package init(at: Instant, worker: Int, kind: FaultKind, target: Role? = nil, wait: TimeSpan = .zero) {
             self.at = at
             self.worker = worker
             self.kind = kind
+            self.target = target
+            self.wait = wait
         }
     }
 

@@ -1,11 +1,19 @@
 import DejaVuControl
 import DejaVuCore
+import DejaVuKV
 
 /// A worker process of the simulated world: the real worker machine, an emulated stage, and a compute thread.
 struct SimulatedProcess: Sendable {
     enum Job: Sendable {
         case load(StageAssignment)
         case open(SequenceRecord, CellRun)
+        case adopt(SequenceRecord, Ticket)
+        case unload
+        case loadReplica(ReplicaAssignment)
+        case dropReplica(ReplicaID)
+        case openReplica(ReplicaID, SequenceRecord, CellRun, Ticket)
+        case releaseReplica(ReplicaID, SequenceID)
+        case promote(ReplicaID)
         case release(SequenceID)
         case compute(Pass, [UInt64]?)
     }
@@ -22,7 +30,12 @@ struct SimulatedProcess: Sendable {
     var generation: UInt64 = 0
     var alive = false
     var machine = WorkerMachine(incarnation: Incarnation(0))
-    var engine: EmulatedStage?
+    var stage: SimulatedStore?
+    /// In the order in which they were made.
+    var replicas: [SimulatedStore] = []
+    /// What the stage copies to holders.
+    var book: SubscriptionBook?
+    var bulk: [BulkLink] = []
     /// The last place that the controller told it, as it arrived.
     var told: StageAssignment?
     var jobs: [Job] = []
@@ -47,6 +60,9 @@ struct SimulatedProcess: Sendable {
     var failsLoadNext = false
     var slowFactor = 1
     var slowUntil = Instant.zero
+    var corruptsNext = false
+    var bulkDelay = TimeSpan.zero
+    var bulkSlowUntil = Instant.zero
 
     init(slot: Int) { self.slot = slot }
 
@@ -68,5 +84,52 @@ struct SimulatedProcess: Sendable {
         handleCount += 1
         rows[handleCount] = values
         return RowsHandle(handleCount)
+    }
+
+    /// A new engine: nobody is told of what it will hold yet.
+    mutating func setStage(_ store: SimulatedStore?) {
+        stage = store
+        book = store.map {
+            var limits = SubscriptionLimits()
+            // Small, so that a replica that is made anew takes many frames.
+            limits.frameBytesMax = 8 * 24
+            limits.bytesInFlightMax = 8 * 96
+            limits.flightsMax = 6
+            return SubscriptionBook(layers: $0.layers, rowBytes: 8, limits: limits)
+        }
+        bulk.removeAll()
+    }
+
+    /// What holds a sequence's layers here.
+    func store(of sequence: SequenceID, layers: LayerRange) -> StorePlace? {
+        if let stage, stage.ledger.ticket(of: sequence) != nil, stage.layers.contains(layers) { return .stage }
+        let index = replicas.firstIndex { $0.ledger.ticket(of: sequence) != nil && $0.layers.contains(layers) }
+        return index.map { .replica($0) }
+    }
+
+    enum StorePlace: Hashable {
+        case stage
+        case replica(Int)
+    }
+
+    subscript(place: StorePlace) -> SimulatedStore {
+        get {
+            switch place {
+            case .stage:
+                guard let stage else { preconditionFailure("a process without a stage") }
+                return stage
+            case .replica(let index): return replicas[index]
+            }
+        }
+        _modify {
+            switch place {
+            case .stage:
+                guard var store = stage else { preconditionFailure("a process without a stage") }
+                stage = nil
+                defer { stage = store }
+                yield &store
+            case .replica(let index): yield &replicas[index]
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ package enum SimulationSweep {
         package internal(set) var events = 0
         /// What all the controllers counted: whether the seeds reach what they are to test.
         package internal(set) var totals = ControllerCounters()
+        package internal(set) var coverage = Coverage()
         package internal(set) var failures: [Failure] = []
     }
 
@@ -33,6 +34,7 @@ package enum SimulationSweep {
             result.seeds += 1
             result.events += world.eventCount
             result.totals += world.controller.counters
+            result.coverage += world.coverage
             guard let violation = world.violations.first else { continue }
             var again = try World(scenario, tellsStory: true)
             again.run()

@@ -1,5 +1,6 @@
 import DejaVuControl
 import DejaVuCore
+import DejaVuKV
 
 /// The invariants that are seen from outside the machines.
 extension World {
@@ -7,6 +8,7 @@ extension World {
     mutating func check(_ message: ControllerMessage, to id: WorkerID) {
         switch message {
         case .assign(let place):
+            roleBegins(place.replica == nil ? .joiner : .taker, at: id)
             let former = places[id.rawValue]
             places[id.rawValue] = place
             if former?.pipeline != place.pipeline || former?.layers != place.layers
@@ -14,15 +16,38 @@ extension World {
             {
                 holdings[id.rawValue] = []
             }
+            if let replica = place.replica {
+                holdings[id.rawValue] = replicaHoldings.removeValue(forKey: replica.rawValue)
+            }
+            if answers[place.pipeline.rawValue]?.epoch != place.epoch {
+                answers[place.pipeline.rawValue] = EpochAnswers(epoch: place.epoch, stageCount: place.stageCount)
+            }
         case .open(let record, let cells, _):
             sequences[record.id.rawValue] = record
+            // It came with the replica.
+            let kept = holdings[id.rawValue]?.contains { $0.sequence == record.id && $0.cells == cells } ?? false
+            if kept { return }
             for holding in holdings[id.rawValue] ?? []
             where cells.start < holding.cells.end && holding.cells.start < cells.end {
                 note("\(record.id) was given cells of \(holding.sequence), which \(id) has not released")
             }
             holdings[id.rawValue, default: []].append(Holding(sequence: record.id, cells: cells))
+        case .openReplica(let replica, let record, let cells, _):
+            for holding in replicaHoldings[replica.rawValue] ?? []
+            where cells.start < holding.cells.end && holding.cells.start < cells.end {
+                note("\(record.id) was given cells of \(holding.sequence), which \(id) has not released")
+            }
+            replicaHoldings[replica.rawValue, default: []].append(Holding(sequence: record.id, cells: cells))
+            roleBegins(.filling, at: id)
+        case .hold(let assignment):
+            checkHold(assignment, at: id)
+            roleBegins(.loading, at: id)
+        case .replicate: roleBegins(.sourceOfNew, at: id)
         case .run(let pass):
-            for entry in pass.entries { check(entry, of: pass) }
+            for entry in pass.entries {
+                check(entry, of: pass)
+                checkStart(entry, of: pass)
+            }
             let sequences = pass.entries.map { $0.sequence.rawValue }.sorted()
             for index in sequences.indices.dropFirst() where sequences[index - 1] == sequences[index] {
                 note("\(pass.id) contains a sequence twice")
@@ -98,7 +123,8 @@ extension World {
                 }
             }
         }
-        if reason.hasPrefix("hung") || reason.hasPrefix("no answer") { return stalls }
+        // A load waits behind a pass that never ends.
+        if ["hung", "no answer", "no stage", "no replica"].contains(where: { reason.hasPrefix($0) }) { return stalls }
         if reason.hasPrefix("a pass failed") { return planned { $0 == .failPass } }
         if reason.hasPrefix("the link from") || reason.hasPrefix("the link broke") { return partings }
         if reason.hasPrefix("the process ended") { return partings || poison }

@@ -8,6 +8,9 @@ extension World {
         let actions = controller.handle(event, at: now)
         if case .message(let id, _, _, .released(let sequence)) = event {
             holdings[id.rawValue]?.removeAll { $0.sequence == sequence }
+            for replica in replicasHeld[id.rawValue] ?? [] {
+                replicaHoldings[replica.rawValue]?.removeAll { $0.sequence == sequence }
+            }
         }
         if keepsLog { log.append(RecordedStep(at: now, event: event, actions: actions)) }
         for action in actions { execute(action) }
@@ -33,6 +36,9 @@ extension World {
             tell("controller dismisses \(id): \(reason)")
             if !stopped, !isExplained(reason) { note("\(id) was dismissed without need: \(reason)") }
             holdings[id.rawValue] = nil
+            for replica in replicasHeld.removeValue(forKey: id.rawValue) ?? [] {
+                replicaHoldings[replica.rawValue] = nil
+            }
             dismiss(id)
         case .admitted(let request): note(clients.admitted(request))
         case .emit(let request, let choice, let token):

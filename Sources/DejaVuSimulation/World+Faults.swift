@@ -3,8 +3,30 @@ import DejaVuCore
 
 /// What breaks.
 extension World {
-    mutating func strike(_ fault: Scenario.Fault) {
-        let slot = fault.worker
+    /// Strikes now if somebody has the role; else as soon as somebody gets it.
+    mutating func aim(_ index: Int) {
+        let fault = scenario.faults[index]
+        guard let target = fault.target else { return strike(fault, fault.worker) }
+        if let slot = processes.indices.first(where: { processes[$0].alive && role(of: $0) == target }) {
+            queue.push(.aimed(index, slot: slot), at: now + fault.wait)
+        } else {
+            aiming.append(index)
+        }
+    }
+
+    /// A worker is told something that gives it, or another, a role that it has not for long.
+    mutating func roleBegins(_ role: Role, at id: WorkerID) {
+        guard !aiming.isEmpty, let slot = owners[id.rawValue]?.slot,
+            let at = aiming.firstIndex(where: { scenario.faults[$0].target == role })
+        else { return }
+        let index = aiming.remove(at: at)
+        var wait = scenario.faults[index].wait
+        // Taking over takes two ways over a link, and no more.
+        if role == .taker { wait = TimeSpan(nanoseconds: wait.nanoseconds % (2 * scenario.latency.nanoseconds + 1)) }
+        queue.push(.aimed(index, slot: slot), at: now + wait)
+    }
+
+    mutating func strike(_ fault: Scenario.Fault, _ slot: Int) {
         if case .pauseController(let time) = fault.kind {
             tell("controller stands still for \(time)")
             controllerPausedUntil = max(controllerPausedUntil, now + time)
@@ -12,6 +34,7 @@ extension World {
         }
         guard processes[slot].alive else { return }
         tell("fault at process \(slot): \(fault.kind)")
+        coverage.count(fault.kind, role(of: slot), phase)
         switch fault.kind {
         case .crash: crash(slot)
         case .vanish: end(slot, quietly: true)
@@ -21,6 +44,12 @@ extension World {
             processes[slot].slowFactor = factor
             processes[slot].slowUntil = now + time
         case .cutPeer: cutPeer(slot)
+        case .cutBulk:
+            for link in processes[slot].bulk { cutBulk(slot, link.serial) }
+        case .corruptFrame: processes[slot].corruptsNext = true
+        case .slowBulk(let delay, let time):
+            processes[slot].bulkDelay = delay
+            processes[slot].bulkSlowUntil = now + time
         case .cutController:
             guard let id = processes[slot].link else { return }
             cutLink(slot)
@@ -51,6 +80,7 @@ extension World {
         processes[slot].outgoing = nil
         tell("process \(slot) ends")
         if let delay = scenario.workers[slot].restartDelay { queue.push(.start(slot: slot), at: now + delay) }
+        linksEnd(slot, incarnation, quietly: quietly)
         guard !quietly else { return }
         for other in processes.indices where processes[other].outgoing?.incarnation == incarnation {
             cutPeer(other)

@@ -1,5 +1,6 @@
 import DejaVuControl
 import DejaVuCore
+import DejaVuKV
 
 /// The workers' side: processes, links, compute threads.
 extension World {
@@ -28,7 +29,8 @@ extension World {
             model: scenario.configuration.model, peerAddress: "sim:\(slot)",
             layerCount: scenario.configuration.layerCount,
             kvBytesPerPositionAndLayer: Scenario.kvBytesPerPositionAndLayer, kvBytesMax: plan.kvBytesMax,
-            numericClass: NumericClass(hash: 1), processID: Int32(slot + 1), name: "worker-\(slot)")
+            replicaBytesMax: plan.replicaBytesMax, numericClass: NumericClass(hash: 1), processID: Int32(slot + 1),
+            name: "worker-\(slot)")
         work(slot, .controllerConnected(Self.term))
         toController(slot, .workerJoined(id, hello))
     }
@@ -47,6 +49,9 @@ extension World {
     }
 
     private mutating func send(_ slot: Int, _ message: WorkerMessage) {
+        if case .assigned(let pipeline, let epoch, let stage, let marks) = message {
+            noteAnswer(slot, pipeline, epoch, stage: stage, marks)
+        }
         guard let id = processes[slot].link, let term = processes[slot].machine.term else { return }
         toController(slot, .message(id, processes[slot].incarnation, term, message))
     }
@@ -70,7 +75,17 @@ extension World {
         case .send(let message): send(slot, message)
         case .rejectController: note("process \(slot) rejects the only controller there is")
         case .load(let assignment): add(slot, .load(assignment))
-        case .open(let record, let cells): add(slot, .open(record, cells))
+        case .open(let record, let cells, _): add(slot, .open(record, cells))
+        case .adopt(let record, let ticket): add(slot, .adopt(record, ticket))
+        case .unload: add(slot, .unload)
+        case .loadReplica(let assignment): add(slot, .loadReplica(assignment))
+        case .dropReplica(let id): add(slot, .dropReplica(id))
+        case .openReplica(let id, let record, let cells, let ticket):
+            add(slot, .openReplica(id, record, cells, ticket))
+        case .releaseReplica(let id, let sequence): add(slot, .releaseReplica(id, sequence))
+        case .promote(let id): add(slot, .promote(id))
+        case .replicate(let sequence, let ticket, let holder): replicate(slot, sequence, ticket, to: holder)
+        case .endReplication(let holder): endReplication(slot, to: holder)
         case .release(let sequence): add(slot, .release(sequence))
         case .compute(let pass, let handle):
             checkCurrent(pass, slot)
@@ -145,15 +160,7 @@ extension World {
             let plan = scenario.workers[slot]
             var cost: TimeSpan
             switch job {
-            case .open(let record, let cells):
-                processes[slot].jobs.removeFirst()
-                if let violation = processes[slot].engine?.open(record, cells: cells) { note(violation) }
-                continue
-            case .release(let sequence):
-                processes[slot].jobs.removeFirst()
-                processes[slot].engine?.release(sequence)
-                continue
-            case .load: cost = plan.loadTime
+            case .load, .loadReplica: cost = plan.loadTime
             case .compute(let pass, _):
                 cost = plan.passCost + plan.rowCost * Int64(pass.rowCount)
                 if now < processes[slot].slowUntil { cost = cost * Int64(processes[slot].slowFactor) }
@@ -164,6 +171,10 @@ extension World {
                     return
                 }
                 processes[slot].hung = processes[slot].hangsNext
+            default:
+                processes[slot].jobs.removeFirst()
+                doAtOnce(job, slot)
+                continue
             }
             processes[slot].jobRunning = true
             processes[slot].jobStarted = now
@@ -192,8 +203,9 @@ extension World {
         processes[slot].progress += 1
         switch job {
         case .load(let assignment): finishLoad(slot, assignment)
+        case .loadReplica(let assignment): finishReplicaLoad(slot, assignment)
         case .compute(let pass, let rows): finishPass(slot, pass, rows, taken: taken, idle: idle)
-        case .open, .release: preconditionFailure("a job that takes no time was waited for")
+        default: preconditionFailure("a job that takes no time was waited for")
         }
         if processes[slot].alive, !processes[slot].jobRunning { startJob(slot) }
     }
@@ -201,7 +213,7 @@ extension World {
     private mutating func finishLoad(_ slot: Int, _ assignment: StageAssignment) {
         if processes[slot].failsLoadNext {
             processes[slot].failsLoadNext = false
-            processes[slot].engine = nil
+            processes[slot].setStage(nil)
             let error = DejaVuError(.invalidFile, "the weights cannot be read")
             work(slot, .loadFailed(assignment.pipeline, assignment.epoch, error))
             return
@@ -209,10 +221,15 @@ extension World {
         let plan = scenario.workers[slot]
         let bytes = assignment.cellCount * assignment.layers.count * Scenario.kvBytesPerPositionAndLayer
         if bytes > plan.kvBytesMax { note("process \(slot) was given more cells than its memory holds") }
-        processes[slot].engine = EmulatedStage(
-            layers: assignment.layers, layerCount: scenario.configuration.layerCount,
-            vocabularyCount: scenario.configuration.vocabularyCount, cellCount: assignment.cellCount)
+        processes[slot].setStage(
+            SimulatedStore(engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: nil))
         work(slot, .loaded(assignment.pipeline, assignment.epoch))
+    }
+
+    func engine(_ layers: LayerRange, cellCount: Int) -> EmulatedStage {
+        EmulatedStage(
+            layers: layers, layerCount: scenario.configuration.layerCount,
+            vocabularyCount: scenario.configuration.vocabularyCount, cellCount: cellCount)
     }
 
     private mutating func finishPass(_ slot: Int, _ pass: Pass, _ rows: [UInt64]?, taken: TimeSpan, idle: TimeSpan) {
@@ -221,11 +238,12 @@ extension World {
             work(slot, .computeFailed(pass.id, DejaVuError(.internalError, "the logits are not finite")))
             return
         }
-        guard let result = processes[slot].engine?.run(pass, hidden: rows) else {
+        guard let result = processes[slot].stage?.engine.run(pass, hidden: rows) else {
             note("process \(slot) runs \(pass.id) without an engine")
             return
         }
         note(result.violation)
+        rowsCommitted(slot, pass)
         switch result.output {
         case .hidden(let values):
             let handle = processes[slot].store(values)

@@ -1,5 +1,6 @@
 package import DejaVuControl
 package import DejaVuCore
+import DejaVuKV
 
 /// One virtual world: a controller, worker processes, links and clients, in one thread and virtual time.
 ///
@@ -11,6 +12,8 @@ package struct World: Sendable {
         case cancel(Int)
         case drain
         case fault(Int)
+        /// At a process that has got the role for which the fault has waited.
+        case aimed(Int, slot: Int)
         case start(slot: Int)
         case reconnect(slot: Int, generation: UInt64)
         case toController(ControllerEvent)
@@ -19,6 +22,11 @@ package struct World: Sendable {
         case rows(slot: Int, generation: UInt64, from: Int, serial: UInt64, Term, Pass, [UInt64])
         case jobDone(slot: Int, generation: UInt64)
         case heartbeat(slot: Int, generation: UInt64)
+        case bulkOpened(slot: Int, generation: UInt64, serial: UInt64)
+        case frame(slot: Int, generation: UInt64, from: Int, fromGeneration: UInt64, serial: UInt64, SimulatedFrame)
+        /// The rest of an admitted frame's bytes are there.
+        case landed(slot: Int, generation: UInt64, ArrivalID, flight: FlightID, serial: UInt64)
+        case frameAnswer(slot: Int, generation: UInt64, serial: UInt64, FlightID, FrameAnswer)
     }
 
     struct Holding: Sendable {
@@ -55,6 +63,15 @@ package struct World: Sendable {
     var sequences: [UInt64: SequenceRecord] = [:]
     /// Which cells the controller must take for occupied at each worker; looked up only.
     var holdings: [UInt64: [Holding]] = [:]
+    /// The same for each replica.
+    var replicaHoldings: [UInt64: [Holding]] = [:]
+    /// Which replicas each worker was told to hold.
+    var replicasHeld: [UInt64: [ReplicaID]] = [:]
+    /// What the stages answered in the last epoch of each pipeline.
+    var answers: [UInt64: EpochAnswers] = [:]
+    /// Faults that wait until somebody has the role that they are meant for.
+    var aiming: [Int] = []
+    package internal(set) var coverage = Coverage()
     /// The last place that each worker was told.
     var places: [UInt64: StageAssignment] = [:]
     var stopped = false
@@ -136,7 +153,8 @@ package struct World: Sendable {
         case .toController(let event):
             if case .finish(let request, let choice) = event { clients.finishSent(request, choice: choice) }
             decide(event)
-        case .fault(let index): strike(scenario.faults[index])
+        case .fault(let index): aim(index)
+        case .aimed(let index, let slot): strike(scenario.faults[index], slot)
         case .start(let slot): start(slot)
         case .reconnect(let slot, let generation):
             if processes[slot].alive, processes[slot].generation == generation { connect(slot) }
@@ -150,6 +168,13 @@ package struct World: Sendable {
             deliver(rows, pass, term, to: slot, generation, from: from, serial)
         case .jobDone(let slot, let generation): finishJob(slot, generation)
         case .heartbeat(let slot, let generation): beat(slot, generation)
+        case .bulkOpened(let slot, let generation, let serial): bulkOpened(slot, generation, serial)
+        case .frame(let slot, let generation, let from, let fromGeneration, let serial, let frame):
+            receive(frame, at: slot, generation, from: from, fromGeneration, serial)
+        case .landed(let slot, let generation, let arrival, let flight, let serial):
+            finishLanding(slot, generation, arrival, flight, serial)
+        case .frameAnswer(let slot, let generation, let serial, let flight, let answer):
+            hear(answer, to: flight, slot, generation, serial)
         }
     }
 
@@ -158,9 +183,11 @@ package struct World: Sendable {
         switch occurrence {
         case .client, .cancel, .drain, .toController: controllerPausedUntil
         case .toWorker(let slot, _, _, _), .connected(let slot, _, _), .rows(let slot, _, _, _, _, _, _),
-            .jobDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _):
+            .jobDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _),
+            .bulkOpened(let slot, _, _), .frame(let slot, _, _, _, _, _), .landed(let slot, _, _, _, _),
+            .frameAnswer(let slot, _, _, _, _):
             processes[slot].pausedUntil
-        case .fault, .start: nil
+        case .fault, .aimed, .start: nil
         }
     }
 

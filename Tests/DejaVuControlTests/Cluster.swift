@@ -17,20 +17,28 @@ struct Cluster {
     var opened: [(worker: WorkerID, record: SequenceRecord, cells: CellRun, ticket: Ticket)] = []
     var requestCount: UInt64 = 0
     let cellsPerStage: Int
+    /// What each worker may hold for others, in stages.
+    let replicasMax: Int
+    var holds: [WorkerID: [ReplicaAssignment]] = [:]
+    var openedReplicas: [(worker: WorkerID, replica: ReplicaID, ticket: Ticket)] = []
+    var replicating: [(worker: WorkerID, sequence: SequenceID, ticket: Ticket, to: PeerAddress)] = []
 
     static let term = Term(number: 3, nonce: 9)
 
     init(
-        stages: Int = 1, pipelines: Int = 1, cells: Int = 4096, context: Int = 512,
+        stages: Int = 1, pipelines: Int = 1, cells: Int = 4096, context: Int = 512, replicasMax: Int = 0,
+        replicates: Bool = true,
         _ change: (inout ControllerLimits) -> Void = { _ in }
     ) throws {
         var limits = ControllerLimits(contextLength: context)
         change(&limits)
         cellsPerStage = cells
-        machine = try ControllerMachine(
-            configuration: ControllerConfiguration(
-                model: ModelID(digest: "00112233445566778899"), layerCount: 12, vocabularyCount: 1000,
-                stageCount: stages, pipelineCount: pipelines, limits: limits), term: Self.term)
+        self.replicasMax = replicasMax
+        var configuration = ControllerConfiguration(
+            model: ModelID(digest: "00112233445566778899"), layerCount: 12, vocabularyCount: 1000, stageCount: stages,
+            pipelineCount: pipelines, limits: limits)
+        configuration.replicates = replicates
+        machine = try ControllerMachine(configuration: configuration, term: Self.term)
     }
 
     static func incarnation(_ id: UInt64) -> Incarnation { Incarnation(1000 + id) }
@@ -41,8 +49,8 @@ struct Cluster {
         var hello = WorkerHello(
             incarnation: Self.incarnation(id), term: nil, model: machine.configuration.model,
             peerAddress: "unix:/\(id)", layerCount: 12, kvBytesPerPositionAndLayer: 8,
-            kvBytesMax: cellsPerStage * layers * 8, numericClass: NumericClass(hash: 5), processID: Int32(id),
-            name: "local-\(id)")
+            kvBytesMax: cellsPerStage * layers * 8, replicaBytesMax: replicasMax * cellsPerStage * layers * 8,
+            numericClass: NumericClass(hash: 5), processID: Int32(id), name: "local-\(id)")
         change(&hello)
         return hello
     }
@@ -59,6 +67,11 @@ struct Cluster {
             case .assign(let place): places[worker] = place
             case .release(let sequence): releases.append((worker, sequence))
             case .open(let record, let cells, let ticket): opened.append((worker, record, cells, ticket))
+            case .hold(let assignment): holds[worker, default: []].append(assignment)
+            case .discard(let id): holds[worker]?.removeAll { $0.id == id }
+            case .openReplica(let id, _, _, let ticket): openedReplicas.append((worker, id, ticket))
+            case .replicate(let sequence, let ticket, let holder):
+                replicating.append((worker, sequence, ticket, holder))
             default: break
             }
         }
@@ -79,7 +92,17 @@ struct Cluster {
     mutating func settle(_ ids: [UInt64]) {
         for id in ids {
             guard let place = places[WorkerID(id)] else { continue }
-            say(id, .assigned(place.pipeline, place.epoch, stageIndex: place.stageIndex))
+            say(id, .assigned(place.pipeline, place.epoch, stageIndex: place.stageIndex, []))
+        }
+    }
+
+    /// A standby says that it has made room, and opens what it is told; the sources hear of it.
+    mutating func settleReplicas(of id: UInt64) {
+        for hold in holds[WorkerID(id)] ?? [] { say(id, .held(hold.id)) }
+        let due = openedReplicas
+        openedReplicas = []
+        for (worker, replica, ticket) in due {
+            say(worker.rawValue, .replicated(replica, [SequenceMark(sequence: ticket.sequence, watermark: 0)]))
         }
     }
 

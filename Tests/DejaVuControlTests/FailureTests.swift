@@ -201,12 +201,12 @@ import Testing
 extension WorkerHello {
     func with(
         term: Term? = nil, model: ModelID? = nil, layerCount: Int? = nil, kvBytesMax: Int? = nil,
-        numericClass: NumericClass? = nil
+        replicaBytesMax: Int? = nil, numericClass: NumericClass? = nil
     ) -> WorkerHello {
         WorkerHello(
             incarnation: incarnation, term: term ?? self.term, model: model ?? self.model, peerAddress: peerAddress,
             layerCount: layerCount ?? self.layerCount, kvBytesPerPositionAndLayer: kvBytesPerPositionAndLayer,
-            kvBytesMax: kvBytesMax ?? self.kvBytesMax, numericClass: numericClass ?? self.numericClass,
-            processID: processID, name: name)
+            kvBytesMax: kvBytesMax ?? self.kvBytesMax, replicaBytesMax: replicaBytesMax ?? self.replicaBytesMax,
+            numericClass: numericClass ?? self.numericClass, processID: processID, name: name)
     }
 }

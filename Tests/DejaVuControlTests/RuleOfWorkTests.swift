@@ -77,10 +77,10 @@ import Testing
     var cluster = try Cluster(stages: 2)
     for id in UInt64(1)...3 { cluster.hear(.workerJoined(WorkerID(id), cluster.hello(id))) }
     let former = try #require(cluster.places[WorkerID(1)])
-    cluster.say(2, .assigned(former.pipeline, former.epoch, stageIndex: 1))
+    cluster.say(2, .assigned(former.pipeline, former.epoch, stageIndex: 1, []))
     cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
     cluster.settle([3])
-    cluster.say(1, .assigned(former.pipeline, former.epoch, stageIndex: 0))
+    cluster.say(1, .assigned(former.pipeline, former.epoch, stageIndex: 0, []))
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .loading)
     cluster.settle([1])
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .serving)

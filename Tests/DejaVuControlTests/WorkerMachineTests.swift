@@ -80,7 +80,7 @@ private let done = TimeSpan.milliseconds(4)
     let answer1 = bench.hear(.loaded(PipelineID(0), Epoch(1)))
     #expect(answer1.isEmpty)
     let answer2 = bench.hear(.peerConnected(Incarnation(90)))
-    #expect(answer2 == [.send(.assigned(PipelineID(0), Epoch(1), stageIndex: 0))])
+    #expect(answer2 == [.send(.assigned(PipelineID(0), Epoch(1), stageIndex: 0, []))])
 }
 
 /// "A worker obeys only the greatest term that it has seen."
@@ -124,7 +124,13 @@ private let done = TimeSpan.milliseconds(4)
     bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), RowsHandle(1)))
     bench.hear(.hidden(from: Incarnation(4), bench.term, pass(2, 1, from: 3, count: 1), RowsHandle(2)))
     let told = bench.hear(.assign(bench.place(epoch: 2)))
-    #expect(told == [.drop(RowsHandle(2)), .send(.assigned(PipelineID(0), Epoch(2), stageIndex: 1))])
+    #expect(
+        told == [
+            .drop(RowsHandle(2)),
+            .send(
+                .assigned(
+                    PipelineID(0), Epoch(2), stageIndex: 1, [SequenceMark(sequence: SequenceID(1), watermark: 0)])),
+        ])
     let result = bench.hear(.computed(PassID(1), .hidden(RowsHandle(3)), computed: done, idleBefore: .zero))
     #expect(result == [.drop(RowsHandle(3))], "the result of the past goes nowhere")
     let old = bench.hear(.hidden(from: Incarnation(4), bench.term, pass(3, 1, from: 3, count: 1), RowsHandle(4)))
@@ -247,7 +253,7 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
     let answer14 = bench.hear(.loaded(PipelineID(0), Epoch(1)))
     #expect(answer14.isEmpty, "the answer to a former load")
     let answer15 = bench.hear(.loaded(PipelineID(0), Epoch(2)))
-    #expect(answer15 == [.send(.assigned(PipelineID(0), Epoch(2), stageIndex: 0))])
+    #expect(answer15 == [.send(.assigned(PipelineID(0), Epoch(2), stageIndex: 0, []))])
     let opened = bench.open(1)
     #expect(opened.contains { if case .open = $0 { true } else { false } })
 }

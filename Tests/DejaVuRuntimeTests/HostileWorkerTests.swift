@@ -44,7 +44,7 @@ private final class FakeWorker: Sendable {
                 incarnation: incarnation ?? self.incarnation, term: nil, model: profile.model,
                 peerAddress: "unix:/tmp/none.sock", layerCount: profile.layerCount,
                 kvBytesPerPositionAndLayer: profile.kvBytesPerPositionAndLayer, kvBytesMax: 1 << 30,
-                numericClass: profile.numericClass, processID: 1, name: "fake"))
+                replicaBytesMax: 1 << 30, numericClass: profile.numericClass, processID: 1, name: "fake"))
     }
 
     func say(_ envelope: Envelope) { say(envelope.message) }
@@ -121,7 +121,8 @@ private func nonsense(for worker: FakeWorker, _ random: inout RandomMessages) ->
     case .assign(let assignment):
         let pass = PassID(UInt64(random.number(4)))
         switch random.number(4) {
-        case 0: return .assigned(assignment.pipeline, assignment.epoch, stageIndex: random.number(2))
+        case 0:
+            return .assigned(assignment.pipeline, assignment.epoch, stageIndex: random.number(2), random.marks())
         case 1: return .sampled(pass, assignment.pipeline, assignment.epoch, [random.sampled()])
         case 2: return .passFailed(pass, assignment.pipeline, assignment.epoch, random.error())
         default:
@@ -131,6 +132,11 @@ private func nonsense(for worker: FakeWorker, _ random: inout RandomMessages) ->
                     computed: random.span(), idleBefore: random.span()))
         }
     case .open(let record, _, _): return .released(record.id)
+    case .hold(let assignment):
+        return random.generator.chance(0.5) ? .held(assignment.id) : .replicated(assignment.id, random.marks())
+    case .openReplica(let replica, let record, _, _):
+        let mark = SequenceMark(sequence: record.id, watermark: random.number())
+        return random.generator.chance(0.8) ? .replicated(replica, [mark]) : .released(record.id)
     case .release(let sequence): return .released(sequence)
     case .run(let pass):
         let entry = pass.entries[random.number(pass.entries.count)]

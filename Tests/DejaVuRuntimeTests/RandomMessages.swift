@@ -82,11 +82,12 @@ struct RandomMessages {
         WorkerHello(
             incarnation: id(), term: maybe { $0.term() }, model: ModelID(digest: text()), peerAddress: text(),
             layerCount: number(1000), kvBytesPerPositionAndLayer: number(), kvBytesMax: number(),
-            numericClass: NumericClass(hash: generator.next()), processID: Int32(number(1 << 30)), name: text())
+            replicaBytesMax: number(), numericClass: NumericClass(hash: generator.next()),
+            processID: Int32(number(1 << 30)), name: text())
     }
 
     mutating func controllerMessage() -> ControllerMessage {
-        switch number(7) {
+        switch number(12) {
         case 0: return .welcome(id())
         case 1: return .refused(error())
         case 2:
@@ -94,20 +95,36 @@ struct RandomMessages {
                 StageAssignment(
                     pipeline: id(), epoch: id(), stageIndex: number(100), stageCount: number(100), layers: layers(),
                     cellCount: number(),
-                    next: maybe { PeerAddress(worker: $0.id(), incarnation: $0.id(), address: $0.text()) }))
-        case 3:
-            let ticket = Ticket(
-                number: generator.next(), sequence: id(), layers: layers(), positionLimit: number(), writer: id())
-            return .open(record(), cells: cells(), ticket: ticket)
+                    next: maybe { $0.peer() }, replica: maybe { $0.id() }))
+        case 3: return .open(record(), cells: cells(), ticket: ticket())
         case 4: return .release(id())
         case 5: return .run(pass())
+        case 6:
+            return .hold(
+                ReplicaAssignment(
+                    id: id(), pipeline: id(), stageIndex: number(100), stageCount: number(100), layers: layers(),
+                    cellCount: number()))
+        case 7: return .discard(id())
+        case 8: return .openReplica(id(), record(), cells: cells(), ticket: ticket())
+        case 9: return .replicate(id(), ticket(), to: peer())
+        case 10: return .endReplication(to: id())
         default: return .shutdown
         }
     }
 
+    mutating func peer() -> PeerAddress { PeerAddress(worker: id(), incarnation: id(), address: text()) }
+
+    mutating func ticket() -> Ticket {
+        Ticket(number: generator.next(), sequence: id(), layers: layers(), positionLimit: number(), writer: id())
+    }
+
+    mutating func marks() -> [SequenceMark] {
+        (0..<number(6)).map { _ in SequenceMark(sequence: id(), watermark: number()) }
+    }
+
     mutating func workerMessage() -> WorkerMessage {
-        switch number(8) {
-        case 0: return .assigned(id(), id(), stageIndex: number(100))
+        switch number(11) {
+        case 0: return .assigned(id(), id(), stageIndex: number(100), marks())
         case 1: return .assignFailed(id(), id(), error())
         case 2: return .released(id())
         case 3:
@@ -121,6 +138,9 @@ struct RandomMessages {
             return .heartbeat(
                 WorkerHeartbeat(
                     progress: generator.next(), busy: generator.chance(0.5), rewriteMismatches: generator.next()))
+        case 7: return .held(id())
+        case 8: return .holdFailed(id(), error())
+        case 9: return .replicated(id(), marks())
         default: return .peerLost(id())
         }
     }

@@ -26,6 +26,16 @@ private let seeds: Range<UInt64> = {
             totals.recoveries > 0 && totals.passesVoided > 0 && totals.replayRows > 0 && totals.sequencesParked > 0
                 && totals.sequencesPoisoned > 0 && totals.requestsRefused > 0 && totals.messagesStale > 0,
             "the seeds do not reach what they are to test")
+        #expect(totals.takeovers > 0 && totals.replicasHeld > 0 && totals.positionsRunAgain > 0)
+        // Whoever may die at a time that matters does: death of a source, of a holder, of a standby that loads or gets
+        // the rows that were there before it, and of a taker.
+        let deaths = ["crash", "vanish"]
+        for role in [Role.source, .sourceOfNew, .holder, .filling, .loading, .taker, .joiner] {
+            let count = deaths.reduce(0) { sum, kind in
+                sum + Phase.allCases.reduce(0) { $0 + result.coverage.count(kind, role, $1) }
+            }
+            #expect(count > 0, "nobody died as \(role.rawValue)")
+        }
     }
     print("\(result.seeds) seeds, \(result.events) events")
 }

@@ -3,19 +3,20 @@ import DejaVuCore
 import DejaVuSimulation
 import Testing
 
-private func scenario(
+func scenario(
     stages: Int, spares: Int = 0, clients: Int = 12, outputs: Int = 60, cells: Int = 16384,
-    faults: [Scenario.Fault] = [],
+    replicas: Int = 0, faults: [Scenario.Fault] = [],
     _ change: (inout ControllerLimits) -> Void = { _ in }
 ) -> Scenario {
     var limits = ControllerLimits(contextLength: 512)
     change(&limits)
     let layers = (12 + stages - 1) / stages
-    let worker = Scenario.Worker(
+    var worker = Scenario.Worker(
         kvBytesMax: cells * layers * Scenario.kvBytesPerPositionAndLayer,
         passCost: .microseconds(15_000 / Int64(stages)),
         rowCost: .microseconds(60 / Int64(stages)), loadTime: .milliseconds(100), isLocal: true,
         restartDelay: .milliseconds(300))
+    worker.replicaBytesMax = worker.kvBytesMax * replicas
     let configuration = ControllerConfiguration(
         model: ModelID(digest: "0123456789abcdef"), layerCount: 12, vocabularyCount: 1000, stageCount: stages,
         limits: limits)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import DejaVuControl
 import DejaVuCore
 import DejaVuSimulation
 import Glibc
@@ -19,6 +20,7 @@ struct SimulateCommand: ParsableCommand {
               dejavu simulate --seeds 10000
               dejavu simulate --ledger --seeds 100000
               dejavu simulate --first 4711 --seeds 1
+              dejavu simulate --seeds 20000 --coverage
             """)
 
     @Option(help: "How many seeds.")
@@ -27,6 +29,9 @@ struct SimulateCommand: ParsableCommand {
     var first: UInt64 = 0
     @Flag(help: "Stores that stream KV, instead of whole servers.")
     var ledger = false
+
+    @Flag(help: "Print how often each kind of fault struck whom, doing what.")
+    var coverage = false
 
     mutating func validate() throws {
         guard seeds > 0, first <= UInt64.max - seeds else { throw ValidationError("--seeds must be positive") }
@@ -42,12 +47,14 @@ struct SimulateCommand: ParsableCommand {
             }
         }
         let (seedCount, eventCount, failures): (Int, Int, [SimulationSweep.Failure])
+        var reached: SimulationSweep.Result?
         if ledger {
             let result = LedgerSweep.run(seeds: range, starting: show)
             (seedCount, eventCount, failures) = (result.seeds, result.events, result.failures)
         } else {
             let result = try SimulationSweep.run(seeds: range, starting: show)
             (seedCount, eventCount, failures) = (result.seeds, result.events, result.failures)
+            reached = result
         }
         if isTerminal { Diagnostics.write("\r\u{1B}[K", to: STDERR_FILENO) }
         let seconds = Double(clock() - begun) / Double(CLOCKS_PER_SEC)
@@ -57,7 +64,16 @@ struct SimulateCommand: ParsableCommand {
         }
         let rate = Int(Double(eventCount) / max(seconds, 1e-9))
         print("\(seedCount) seeds, \(eventCount) events, \(rate) events per CPU second")
+        if let reached { tellWhatWasReached(reached) }
         print("\(seedCount - failures.count) passed, \(failures.count) failed")
         if !failures.isEmpty { throw ExitCode.failure }
+    }
+
+    private func tellWhatWasReached(_ result: SimulationSweep.Result) {
+        if coverage { for line in result.coverage.table { print(line) } }
+        let totals = result.totals
+        print(
+            "\(totals.workersLost) workers lost, \(totals.recoveries) recoveries, \(totals.takeovers) by replicas,"
+                + " \(totals.positionsRunAgain) positions run again")
     }
 }

@@ -43,18 +43,28 @@ struct StatusCommand: AsyncParsableCommand {
         print(status.ready ? "ready" : "not ready: \(status.reason ?? "no reason given")")
         for worker in status.workers {
             let place = worker.stage.map { "stage \($0) of \(worker.pipeline ?? "")" } ?? "no stage"
-            print("  \(worker.name)  \(worker.state)  \(place)" + (worker.error.map { "  last error: \($0)" } ?? ""))
+            let held = worker.replicas.map { "stage \($0.stage) of \($0.pipeline)" + ($0.ready ? "" : " (loads)") }
+            print(
+                "  \(worker.name)  \(worker.state)  \(place)"
+                    + (held.isEmpty ? "" : "  holds " + held.joined(separator: ", "))
+                    + (worker.error.map { "  last error: \($0)" } ?? ""))
         }
         for pipeline in status.pipelines {
             print("  pipeline \(pipeline.id), epoch \(pipeline.epoch), \(pipeline.state)")
             for stage in pipeline.stages {
+                let holder = status.workers.first { $0.id == stage.replicaWorker }?.name
+                let replica = holder.map { "replica at \($0), behind by \(stage.replicaLag)" } ?? "no replica"
                 print(
                     "    stage \(stage.index)  layers \(stage.firstLayer)..<\(stage.endLayer)  "
-                        + "busy \(Int(stage.busyShare * 100))%"
+                        + "busy \(Int(stage.busyShare * 100))%  \(replica)"
                 )
             }
         }
         print("  running \(status.sequencesRunning), queued \(status.queue.requests)")
+        print(
+            "  at risk: \(status.sequencesAtRisk) sequences without a replica,"
+                + " \(status.positionsAtRisk) positions to run again")
+        if let last = status.lastRecovery { print("  last recovery: \(last.text)") }
         if !status.ready { throw ExitCode.failure }
     }
 
@@ -73,18 +83,44 @@ struct StatusCommand: AsyncParsableCommand {
 
     private struct Answer: Decodable { let cluster: Cluster }
     private struct Cluster: Decodable {
+        struct Replica: Decodable {
+            let pipeline: String
+            let stage: Int
+            let ready: Bool
+        }
         struct Worker: Decodable {
+            let id: String
             let name: String
             let state: String
             let stage: Int?
             let pipeline: String?
             let error: String?
+            let replicas: [Replica]
         }
         struct Stage: Decodable {
             let index: Int
             let firstLayer: Int
             let endLayer: Int
             let busyShare: Double
+            let replicaWorker: String?
+            let replicaLag: Int
+        }
+        struct Recovery: Decodable {
+            let reason: String
+            let pauseSeconds: Double
+            let detectSeconds: Double
+            let placeSeconds: Double
+            let restoreSeconds: Double
+            let runAgainSeconds: Double
+            let firstTokenSeconds: Double
+            let positionsRunAgain: Int
+
+            var text: String {
+                func ms(_ seconds: Double) -> String { "\(Int((seconds * 1000).rounded()))" }
+                return "\(ms(pauseSeconds)) ms (detect \(ms(detectSeconds)), place \(ms(placeSeconds)),"
+                    + " restore \(ms(restoreSeconds)), first token \(ms(firstTokenSeconds));"
+                    + " run again \(positionsRunAgain) positions in \(ms(runAgainSeconds)) ms): \(reason)"
+            }
         }
         struct Pipeline: Decodable {
             let id: String
@@ -99,5 +135,8 @@ struct StatusCommand: AsyncParsableCommand {
         let pipelines: [Pipeline]
         let queue: Queue
         let sequencesRunning: Int
+        let sequencesAtRisk: Int
+        let positionsAtRisk: Int
+        let lastRecovery: Recovery?
     }
 }

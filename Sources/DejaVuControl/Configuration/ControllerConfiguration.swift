@@ -11,6 +11,8 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
     /// Stages of each pipeline.
     package var stageCount: Int
     package var pipelineCount: Int
+    /// Whether standbys hold replicas of the stages.
+    package var replicates = true
     /// The prompt of a probe: any token of the vocabulary.
     package var probeToken: TokenID = 0
     package var limits: ControllerLimits

@@ -183,6 +183,7 @@ extension ControllerMachine {
         pipelines[index].insertMember(id)
         pipelines[index].dirty = true
         openEverywhere(id)
+        openReplicas(id)
     }
 
     /// Sends record, cells and a ticket to every stage of the pipeline that does not have them.
@@ -198,7 +199,11 @@ extension ControllerMachine {
                 number: ticketCount, sequence: id, layers: pipelines[index].stages[stage].layers,
                 positionLimit: max(1, sequences[at: at].positionsReserved), writer: incarnation)
             sequences[at: at].openAt[stage] = worker
-            sequences[at: at].watermarks.reset(stage)
+            if sequences[at: at].keptAt[stage] == worker {
+                sequences[at: at].keptAt[stage] = nil
+            } else {
+                sequences[at: at].watermarks.reset(stage)
+            }
             send(.open(sequences[at: at].record, cells: sequences[at: at].cells, ticket: ticket), to: worker)
         }
     }

@@ -66,14 +66,24 @@ extension ControllerMachine {
         else { return }
         sequences[at: at].releasesSent = true
         for stage in sequences[at: at].openAt.indices {
-            guard let worker = sequences[at: at].openAt[stage], let known = workers.index(of: worker) else { continue }
+            let sequence = sequences[at: at]
+            for worker in [sequence.openAt[stage], sequence.keptAt[stage], sequence.copies[stage]?.holder] {
+                if let worker { release(id, at: at, by: worker) }
+            }
             sequences[at: at].openAt[stage] = nil
-            sequences[at: at].releasesDue.append(worker)
-            if workers[at: known].releasesDue == 0 { workers[at: known].releasesSince = now }
-            workers[at: known].releasesDue += 1
-            send(.release(id), to: worker)
+            sequences[at: at].keptAt[stage] = nil
+            sequences[at: at].copies[stage] = nil
         }
         if sequences[at: at].releasesDue.isEmpty { becomeQuiet(id) }
+    }
+
+    /// Each worker is asked once, also the holder of several stages.
+    private mutating func release(_ id: SequenceID, at: Int, by worker: WorkerID) {
+        guard let known = workers.index(of: worker), !sequences[at: at].releasesDue.contains(worker) else { return }
+        sequences[at: at].releasesDue.append(worker)
+        if workers[at: known].releasesDue == 0 { workers[at: known].releasesSince = now }
+        workers[at: known].releasesDue += 1
+        send(.release(id), to: worker)
     }
 
     mutating func released(_ id: SequenceID, by worker: WorkerID) {

@@ -68,8 +68,10 @@ extension ControllerMachine {
         if let lost = worker.place {
             strike(pipeline: lost.pipeline, stage: lost.stage, pass: pass)
             pipelines[lost.pipeline].stages[lost.stage].worker = nil
+            beginRecovery(lost.pipeline, reason: reason, detect: max(now - worker.lastHeard, .zero))
             breakOff(lost.pipeline)
         }
+        for hold in worker.holds { dropReplica(hold.pipeline, hold.stage) }
         forgetHoldings(of: id)
         place()
     }
@@ -94,8 +96,10 @@ extension ControllerMachine {
     mutating func forgetHoldings(of id: WorkerID) {
         var quiet: [SequenceID] = []
         for index in sequences.indices {
-            for stage in sequences[at: index].openAt.indices where sequences[at: index].openAt[stage] == id {
+            for stage in sequences[at: index].openAt.indices
+            where sequences[at: index].openAt[stage] == id || sequences[at: index].keptAt[stage] == id {
                 sequences[at: index].openAt[stage] = nil
+                sequences[at: index].keptAt[stage] = nil
                 sequences[at: index].watermarks.reset(stage)
             }
             if let due = sequences[at: index].releasesDue.firstIndex(of: id) {
@@ -119,6 +123,7 @@ extension ControllerMachine {
             pipelines[place.pipeline].linkFailures = 0
             lose(peer, reason: "the link from \(id) to it broke again and again")
         } else {
+            beginRecovery(place.pipeline, reason: "the link from \(id) to \(peer) broke", detect: .zero)
             breakOff(place.pipeline)
             self.place()
         }

@@ -32,6 +32,7 @@ extension ControllerMachine {
     /// those that can.
     mutating func place() {
         guard !stopped else { return }
+        defer { placeReplicas() }
         let order = pipelines.indices.filter { pipelines[$0].phase == .forming }.sorted {
             (pipelines[$0].vacancies, $0) < (pipelines[$1].vacancies, $1)
         }
@@ -44,18 +45,28 @@ extension ControllerMachine {
         for index in pipelines.indices where pipelines[index].phase == .forming { evict(index) }
     }
 
-    /// A worker for every vacant stage, or nil if there are not enough.
+    /// A worker for every vacant stage, or nil if there are too few: the holder of its replica; else whoever is free,
+    /// the one with the fewest replicas first; else one from the pool.
     private func takers(for index: Int, poolingWith others: ArraySlice<Int>) -> [(stage: Int, worker: WorkerID)]? {
         var pool = workers.indices.filter {
             workers[at: $0].place == nil && workers[at: $0].restUntil == nil
-        }
+        }.sorted { (workers[at: $0].holds.count, $0) < (workers[at: $1].holds.count, $1) }
         for other in others.reversed() {
             for stage in pipelines[other].stages {
                 if let id = stage.worker, let worker = workers.index(of: id) { pool.append(worker) }
             }
         }
         var takers: [(stage: Int, worker: WorkerID)] = []
-        for (stage, description) in pipelines[index].stages.enumerated() where description.worker == nil {
+        let vacant = pipelines[index].stages.indices.filter { pipelines[index].stages[$0].worker == nil }
+        for stage in vacant {
+            guard let holder = pipelines[index].stages[stage].replica?.holder.worker,
+                let place = pool.firstIndex(where: { workers.keys[$0] == holder })
+            else { continue }
+            pool.remove(at: place)
+            takers.append((stage, holder))
+        }
+        for stage in vacant where !takers.contains(where: { $0.stage == stage }) {
+            let description = pipelines[index].stages[stage]
             let fit = pool.firstIndex {
                 workers[at: $0].cellCapacity(layers: description.layers.count) >= CellRun.granularity
             }
@@ -70,9 +81,14 @@ extension ControllerMachine {
         if let former = workers[at: worker].place {
             pipelines[former.pipeline].stages[former.stage].worker = nil
         }
+        let taken = pipelines[index].stages[stage]
+        if taken.replica?.holder.worker != id { dropReplica(index, stage) }
+        for hold in workers[at: worker].holds where hold.id != taken.replica?.id {
+            dropReplica(hold.pipeline, hold.stage)
+        }
         workers[at: worker].place = WorkerState.Place(pipeline: index, stage: stage)
-        let layers = pipelines[index].stages[stage].layers
-        pipelines[index].stages[stage] = PipelineState.Stage(layers: layers, worker: id)
+        pipelines[index].stages[stage] = PipelineState.Stage(
+            layers: taken.layers, worker: id, replica: pipelines[index].stages[stage].replica)
     }
 
     /// Begins a new epoch: every stage is told its place, also those that keep it.
@@ -83,6 +99,9 @@ extension ControllerMachine {
         let members = stageWorkers(of: index)
         let cellCount = cellCount(for: index, members)
         let changes = cellCount != pipelines[index].cells.cellCount
+        if changes { for stage in members.indices { dropReplica(index, stage) } }
+        let epoch = pipelines[index].epoch
+        pipelines[index].recovery?.placed(at: now, epoch: epoch)
         for (stage, id) in members.enumerated() {
             tell(
                 id, pipeline: index, stage: stage, cellCount: cellCount,
@@ -123,7 +142,8 @@ extension ControllerMachine {
         workers[at: at].engine = engine
         workers[at: at].assigningSince = now
         workers[at: at].progressAt = now
-        if !keeps { forgetHoldings(of: id) }
+        let replica = takeOver(index, stage, by: id)
+        if !keeps, replica == nil { forgetHoldings(of: id) }
         let peer = next.flatMap { next in
             workers[next].map {
                 PeerAddress(worker: next, incarnation: $0.hello.incarnation, address: $0.hello.peerAddress)
@@ -133,10 +153,12 @@ extension ControllerMachine {
             .assign(
                 StageAssignment(
                     pipeline: pipeline.id, epoch: pipeline.epoch, stageIndex: stage, stageCount: pipeline.stages.count,
-                    layers: layers, cellCount: cellCount, next: peer)), to: id)
+                    layers: layers, cellCount: cellCount, next: peer, replica: replica)), to: id)
     }
 
-    mutating func assigned(_ id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int) {
+    mutating func assigned(
+        _ id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int, _ marks: [SequenceMark]
+    ) {
         guard let place = currentPlace(of: id, pipeline, epoch), place.stage == stage,
             pipelines[place.pipeline].phase == .loading, let worker = workers.index(of: id)
         else { return }
@@ -144,6 +166,13 @@ extension ControllerMachine {
         workers[at: worker].loadFailures = 0
         workers[at: worker].error = nil
         pipelines[place.pipeline].stages[stage].ready = true
+        for mark in marks {
+            guard let at = sequences.index(of: mark.sequence), sequences[at: at].pipeline == place.pipeline,
+                sequences[at: at].openAt[stage] == id || sequences[at: at].keptAt[stage] == id
+            else { continue }
+            let level = min(mark.watermark, sequences[at: at].record.knownCount, sequences[at: at].positionsReserved)
+            sequences[at: at].watermarks.raise(stage, to: level)
+        }
         if pipelines[place.pipeline].stages.allSatisfy({ $0.ready }) { serve(place.pipeline) }
     }
 
@@ -151,11 +180,14 @@ extension ControllerMachine {
     private mutating func serve(_ index: Int) {
         pipelines[index].phase = .serving
         pipelines[index].dirty = true
+        pipelines[index].recovery?.restored(at: now)
         admissionDue = true
         for sequence in pipelines[index].members {
             guard let at = sequences.index(of: sequence), sequences[at: at].phase == .running else { continue }
             openEverywhere(sequence)
+            openReplicas(sequence)
         }
+        placeReplicas()
     }
 
     /// The worker stays, without a stage, and is tried again after a rest.
@@ -164,15 +196,21 @@ extension ControllerMachine {
         workers[at: worker].place = nil
         workers[at: worker].engine = nil
         workers[at: worker].assigningSince = nil
+        rest(id, after: error)
+        pipelines[place.pipeline].stages[place.stage].worker = nil
+        breakOff(place.pipeline)
+        forgetHoldings(of: id)
+        self.place()
+    }
+
+    /// Gives the worker nothing to do for a while, longer with each failure in a row.
+    mutating func rest(_ id: WorkerID, after error: DejaVuError) {
+        guard let worker = workers.index(of: id) else { return }
         workers[at: worker].error = error.message
         var rest = limits.restMin
         for _ in 0..<min(workers[at: worker].loadFailures, 32) where rest < limits.restMax { rest = rest * 2 }
         workers[at: worker].loadFailures += 1
         workers[at: worker].restUntil = now + min(rest, limits.restMax)
-        pipelines[place.pipeline].stages[place.stage].worker = nil
-        breakOff(place.pipeline)
-        forgetHoldings(of: id)
-        self.place()
     }
 
     /// The pipeline's sequences give their place up, and wait for one elsewhere.

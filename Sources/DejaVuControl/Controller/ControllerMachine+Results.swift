@@ -48,6 +48,7 @@ extension ControllerMachine {
             return
         }
         let flight = pipelines[index].flights.remove(at: at)
+        recoveryCompleted(flight, index)
         counters.passesCompleted += 1
         pipelines[index].lastCrossing = now
         pipelines[index].linkFailures = 0
@@ -78,6 +79,7 @@ extension ControllerMachine {
         }
         sequences[at: at].inFlight -= 1
         sequences[at: at].watermarks.raiseAll(to: entry.end)
+        sequences[at: at].committedMax = max(sequences[at: at].committedMax, sequences[at: at].watermarks.least)
         sequences[at: at].clearStrikesIfPast()
         guard sequences[at: at].phase == .running else {
             settle(entry.sequence)
@@ -93,6 +95,7 @@ extension ControllerMachine {
         sequences[at: at].strikes = 0
         if !sequences[at: at].isProbe {
             counters.tokensEmitted += 1
+            recoveryAccepted(sequences[at: at].pipeline)
             actions.append(.emit(sequences[at: at].record.request, choice: sequences[at: at].record.choice, token))
         }
         if sequences[at: at].record.stopTokens.contains(token.token) {

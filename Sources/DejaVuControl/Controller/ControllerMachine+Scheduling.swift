@@ -98,6 +98,7 @@ extension ControllerMachine {
         var flight: [PipelineState.Flight.Entry] = []
         flight.reserveCapacity(entries.count)
         var rows = 0
+        var rowsAgain = 0
         for entry in entries {
             guard let at = sequences.index(of: entry.sequence) else { preconditionFailure("a pass of nobody") }
             sequences[at: at].inFlight += 1
@@ -111,11 +112,18 @@ extension ControllerMachine {
                 counters.promptRows += UInt64(entry.tokens.count)
             }
             counters.replayRows += UInt64(max(0, min(entry.end, sequences[at: at].sentMax) - entry.first))
+            let again = max(0, min(entry.end, sequences[at: at].committedMax) - entry.first)
+            counters.positionsRunAgain += UInt64(again)
+            rowsAgain += again
             sequences[at: at].sentMax = max(sequences[at: at].sentMax, entry.end)
             flight.append(.init(sequence: entry.sequence, first: entry.first, end: entry.end, samples: entry.samples))
         }
         counters.passesSent += 1
-        pipelines[index].flights.append(.init(id: pass.id, entries: flight, rows: rows, since: now))
+        pipelines[index].flights.append(
+            .init(id: pass.id, entries: flight, rows: rows, rowsAgain: rowsAgain, since: now))
+        if pipelines[index].recovery?.epoch == pipelines[index].epoch {
+            pipelines[index].recovery?.positionsRunAgain += rowsAgain
+        }
         guard let first = pipelines[index].stages[0].worker else { preconditionFailure("a pass without a first stage") }
         send(.run(pass), to: first)
     }

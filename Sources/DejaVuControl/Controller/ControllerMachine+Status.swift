@@ -7,6 +7,7 @@ extension ControllerMachine {
         let reason = reasonNotReady(at: now)
         let probes = sequences.values.reduce(0) { $0 + ($1.isProbe && !$1.ended ? 1 : 0) }
         let running = sequences.values.reduce(0) { $0 + ($1.phase == .running ? 1 : 0) }
+        let risks = pipelines.indices.map { atRisk($0) }
         return ClusterStatus(
             ready: reason == nil, reason: reason, term: term, draining: drainDeadline != nil,
             workers: workers.indices.map { status(of: workers[at: $0], workers.keys[$0], at: now) },
@@ -14,7 +15,9 @@ extension ControllerMachine {
             queue: QueueStatus(
                 requests: queue.count, requestsMax: limits.queueRequestsMax, tokens: queueTokens,
                 tokensMax: limits.queueTokensMax), sequencesRunning: running - probes,
-            sequencesParked: parked.count, counters: counters)
+            sequencesParked: parked.count, replicates: configuration.replicates,
+            sequencesAtRisk: risks.reduce(0) { $0 + $1.sequences },
+            positionsAtRisk: risks.reduce(0) { $0 + $1.positions }, lastRecovery: lastRecovery, counters: counters)
     }
 
     /// Ready is: a token crossed all stages of some pipeline recently.
@@ -49,7 +52,10 @@ extension ControllerMachine {
         return WorkerStatus(
             id: id, name: worker.hello.name, processID: worker.hello.processID, state: state,
             pipeline: worker.place.map { pipelines[$0.pipeline].id }, stageIndex: worker.place?.stage,
-            silence: max(now - worker.lastHeard, .zero), kvBytesMax: worker.hello.kvBytesMax, error: worker.error)
+            silence: max(now - worker.lastHeard, .zero), kvBytesMax: worker.hello.kvBytesMax, error: worker.error,
+            replicas: worker.holds.map {
+                ReplicaStatus(pipeline: pipelines[$0.pipeline].id, stageIndex: $0.stage, ready: $0.since == nil)
+            })
     }
 
     private func status(of pipeline: PipelineState, at now: Instant) -> PipelineStatus {
@@ -85,10 +91,18 @@ extension ControllerMachine {
             total = shape.bytes(ofCells: pipeline.cells.cellCount)
             used = shape.bytes(ofCells: pipeline.cells.usedCount)
         }
+        let holder = stage.replica?.holder.worker
+        let lag = pipeline.members.reduce(0) {
+            let sequence = sequences[$1]
+            return $0 + (sequence?.phase == .running && sequence?.isProbe == false ? sequence?.lag(index) ?? 0 : 0)
+        }
         let busy = pipeline.flights.contains { $0.stagesPassed == index }
         return StageStatus(
             index: index, layers: stage.layers, worker: stage.worker,
             busyShare: stage.busy.share(at: now, busy: busy), passes: stage.passes, computed: stage.computed,
-            kvBytesTotal: total, kvBytesUsed: used)
+            kvBytesTotal: total, kvBytesUsed: used, holder: holder,
+            replicaReady: holder.flatMap { workers[$0] }?.holds.contains {
+                $0.id == stage.replica?.id && $0.since == nil
+            } ?? false, replicaLag: lag)
     }
 }

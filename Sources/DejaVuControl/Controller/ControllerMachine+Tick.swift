@@ -48,6 +48,11 @@ extension ControllerMachine {
         if let since = worker.assigningSince, now - since > limits.loadMax, now - worker.progressAt > limits.loadMax {
             return "no stage after \((now - since).seconds) s of loading"
         }
+        if let since = worker.holds.compactMap({ $0.since }).min(), now - since > limits.loadMax,
+            now - worker.progressAt > limits.loadMax
+        {
+            return "no replica after \((now - since).seconds) s of loading"
+        }
         let patience = max(limits.hangMin, worker.computedMax * Int64(limits.hangFactor))
         if worker.releasesDue > 0, worker.assigningSince == nil {
             let waited = min(now - worker.releasesSince, now - worker.progressAt)

@@ -7,7 +7,8 @@ import DejaVuKV
 /// - A token that was emitted is never changed, repeated or lost, whatever happens to workers.
 /// - Cells are given to another sequence only when every stage that had them has said that they are quiet, or is gone.
 /// - A sequence's next work is always `w ..< k` of the rule of work, so recovery is the same code as serving: a stage
-///   that lost its memory has watermark 0, and what it lacks is run again.
+///   that lost its memory has watermark 0, one that was taken over by the holder of its replica what that has, and what
+///   it lacks is run again.
 /// - Every wait has a deadline that is judged by the ticks it asks for.
 package struct ControllerMachine: Sendable {
     package let configuration: ControllerConfiguration
@@ -31,6 +32,7 @@ package struct ControllerMachine: Sendable {
     var sequenceCount: UInt64 = 0
     var passCount: UInt64 = 0
     var ticketCount: UInt64 = 0
+    var replicaCount: UInt64 = 0
     var turnCount: UInt64 = 0
     /// When the next tick is due; nil before the first event.
     var tickDue: Instant?
@@ -40,6 +42,7 @@ package struct ControllerMachine: Sendable {
     /// How long it takes from one request's end to the next, smoothed.
     var endInterval = TimeSpan.seconds(1)
     var lastEnd: Instant?
+    var lastRecovery: RecoveryReport?
     var actions: [ControllerAction] = []
 
     var limits: ControllerLimits { configuration.limits }
@@ -103,7 +106,8 @@ package struct ControllerMachine: Sendable {
         }
         workers[at: index].lastHeard = now
         switch message {
-        case .assigned(let pipeline, let epoch, let stage): assigned(id, pipeline, epoch, stage: stage)
+        case .assigned(let pipeline, let epoch, let stage, let marks):
+            assigned(id, pipeline, epoch, stage: stage, marks)
         case .assignFailed(let pipeline, let epoch, let error): assignFailed(id, pipeline, epoch, error)
         case .released(let sequence): released(sequence, by: id)
         case .passed(let timing): passed(timing, by: id)
@@ -123,6 +127,9 @@ package struct ControllerMachine: Sendable {
                 workers[at: index].rewriteMismatches = heartbeat.rewriteMismatches
             }
         case .peerLost(let peer): peerLost(peer, reportedBy: id)
+        case .held(let replica): held(replica, by: id)
+        case .holdFailed(let replica, let error): holdFailed(replica, error, by: id)
+        case .replicated(let replica, let marks): replicated(replica, marks, by: id)
         }
     }
 

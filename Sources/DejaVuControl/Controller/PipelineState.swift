@@ -11,9 +11,16 @@ struct PipelineState: Hashable {
         case serving
     }
 
+    /// Where the copy of a stage is.
+    struct Replica: Hashable {
+        let id: ReplicaID
+        let holder: PeerAddress
+    }
+
     struct Stage: Hashable {
         let layers: LayerRange
         var worker: WorkerID?
+        var replica: Replica?
         var ready = false
         var busy = BusyShare()
         var passes: UInt64 = 0
@@ -31,6 +38,8 @@ struct PipelineState: Hashable {
         let id: PassID
         let entries: [Entry]
         let rows: Int
+        /// Those of them that all stages had committed once.
+        let rowsAgain: Int
         /// How many stages have finished it, as far as they have said.
         var stagesPassed = 0
         /// Since when it is with the next one.
@@ -56,6 +65,8 @@ struct PipelineState: Hashable {
     var lastWasAlone = false
     /// Whether there may be something to send.
     var dirty = false
+    /// What the loss of a worker has cost so far; nil before the first.
+    var recovery: RecoveryProgress?
 
     init(id: PipelineID, layerCount: Int, stageCount: Int) {
         self.id = id

@@ -12,6 +12,18 @@ struct SequenceState: Hashable {
         case parked
     }
 
+    /// Its part of a stage's replica.
+    struct Copy: Hashable {
+        let replica: ReplicaID
+        let holder: WorkerID
+        /// The holder's.
+        let ticket: Ticket
+        /// What the holder has said last.
+        var watermark = 0
+        /// Whether the source was told to copy.
+        var subscribed = false
+    }
+
     var record: SequenceRecord
     let isProbe: Bool
     /// Whether the client has been told the end; what is left is to give the cells back.
@@ -22,6 +34,10 @@ struct SequenceState: Hashable {
     var watermarks: StageWatermarks
     /// For each stage the worker that has it open.
     var openAt: [WorkerID?]
+    /// For each stage its worker that has rows from a replica, and no ticket to write more yet.
+    var keptAt: [WorkerID?]
+    /// For each stage the copy at its holder.
+    var copies: [Copy?]
     /// Who has not yet said that it is released; empty also before they were asked.
     var releasesDue: [WorkerID] = []
     var releasesSent = false
@@ -33,6 +49,8 @@ struct SequenceState: Hashable {
     var lastTurn: UInt64 = 0
     /// Positions that were sent before, to tell a replay from a prompt.
     var sentMax = 0
+    /// Positions that all stages had committed: what of them runs once more was lost.
+    var committedMax = 0
     /// Workers lost in a row in passes that contain it.
     var strikes = 0
     /// Where the cause must be, if it is this sequence: the positions that all those passes ran, `record.knownCount`
@@ -44,6 +62,8 @@ struct SequenceState: Hashable {
         self.isProbe = isProbe
         watermarks = StageWatermarks(stageCount: stageCount)
         openAt = [WorkerID?](repeating: nil, count: stageCount)
+        keptAt = openAt
+        copies = [Copy?](repeating: nil, count: stageCount)
     }
 
     var positionsReserved: Int { record.positionCountMax }
@@ -51,6 +71,11 @@ struct SequenceState: Hashable {
     /// Where the next pass for it begins: w of the rule of work, or behind what is in flight.
     var nextStart: Int {
         inFlight > 0 ? scheduledEnd : min(record.knownCount - 1, watermarks.least)
+    }
+
+    /// Positions that would be run again if that stage died now.
+    func lag(_ stage: Int) -> Int {
+        max(0, watermarks[stage] - (copies[stage]?.watermark ?? 0))
     }
 
     /// A worker was lost in a pass that ran these positions.

@@ -9,6 +9,15 @@ struct WorkerState: Hashable {
         var layers: LayerRange
         var cellCount: Int
     }
+    /// A replica that the worker holds, or is about to.
+    struct Hold: Hashable {
+        let id: ReplicaID
+        let pipeline: Int
+        let stage: Int
+        let bytes: Int
+        /// Since when an answer to `.hold` is due; nil if it is there.
+        var since: Instant?
+    }
     struct Place: Hashable {
         var pipeline: Int
         var stage: Int
@@ -23,6 +32,8 @@ struct WorkerState: Hashable {
     var rewriteMismatches: UInt64 = 0
     var place: Place?
     var engine: Engine?
+    /// Only of a worker without a place.
+    var holds: [Hold] = []
     /// Since when an answer to `.assign` is due.
     var assigningSince: Instant?
     /// How many answers to `.release` are due, and since when one of them at least.
@@ -47,12 +58,21 @@ struct WorkerState: Hashable {
             .cellCount(inBytes: hello.kvBytesMax)
     }
 
+    /// Whether it has memory for so many cells more of so many layers of a stage that it may have to take over.
+    func canHold(cells: Int, layers: Int) -> Bool {
+        let bytes = KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers)
+            .bytes(ofCells: cells)
+        let (total, overflow) = holds.reduce(0) { $0 + $1.bytes }.addingReportingOverflow(bytes)
+        return !overflow && total <= hello.replicaBytesMax && cellCapacity(layers: layers) >= cells
+    }
+
     /// The controller itself was late by so much: nobody else is to blame for that time.
     mutating func shift(by late: TimeSpan, now: Instant) {
         lastHeard = min(lastHeard + late, now)
         progressAt = min(progressAt + late, now)
         assigningSince = assigningSince.map { min($0 + late, now) }
         releasesSince = min(releasesSince + late, now)
+        for index in holds.indices { holds[index].since = holds[index].since.map { min($0 + late, now) } }
     }
 
     mutating func computed(_ time: TimeSpan) {

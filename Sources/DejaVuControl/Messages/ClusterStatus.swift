@@ -16,6 +16,13 @@ package struct ClusterStatus: Hashable, Codable, Sendable {
     package var sequencesRunning: Int
     /// Sequences that lost their place and wait for another, with their records kept.
     package var sequencesParked: Int
+    /// Whether standbys are to hold replicas of the stages at all.
+    package var replicates: Bool
+    /// Running sequences for which some stage has no replica: they would be run again from the start.
+    package var sequencesAtRisk: Int
+    /// Positions that would be run again if, for each running sequence, the stage whose replica lags most died now.
+    package var positionsAtRisk: Int
+    package var lastRecovery: RecoveryReport?
     package var counters: ControllerCounters
 }
 
@@ -42,6 +49,40 @@ package struct WorkerStatus: Hashable, Codable, Sendable {
     package var kvBytesMax: Int
     /// The last error it reported.
     package var error: String?
+    /// The stages of which it holds a replica, or is about to.
+    package var replicas: [ReplicaStatus]
+}
+
+/// A replica as its holder has it.
+package struct ReplicaStatus: Hashable, Codable, Sendable {
+    package var pipeline: PipelineID
+    package var stageIndex: Int
+    /// Whether its layers and cells are there.
+    package var ready: Bool
+}
+
+/// What the last loss of a stage's worker cost, from its last sign of life to the next token.
+package struct RecoveryReport: Hashable, Codable, Sendable {
+    package var pipeline: PipelineID
+    package var reason: String
+    package var at: Instant
+    /// From the last sign of life to the verdict.
+    package var detect: TimeSpan
+    /// From there until every stage had a worker and was told so.
+    package var place: TimeSpan
+    /// From there until the last of them was ready.
+    package var restore: TimeSpan
+    /// From there until the last row that was lost had been run again; zero if none was.
+    package var runAgain: TimeSpan
+    /// From the end of `restore` to the next accepted token.
+    package var firstToken: TimeSpan
+    /// Positions that all stages had committed, and that were run again.
+    package var positionsRunAgain: Int
+    /// Stages that the holders of their replicas took over.
+    package var stagesByReplica: Int
+
+    /// From the last sign of life to the next token.
+    package var pause: TimeSpan { detect + place + restore + firstToken }
 }
 
 package struct PipelineStatus: Hashable, Codable, Sendable {
@@ -78,6 +119,12 @@ package struct StageStatus: Hashable, Codable, Sendable {
     package var computed: TimeSpan
     package var kvBytesTotal: Int
     package var kvBytesUsed: Int
+    /// The standby that holds the stage's replica, or is about to.
+    package var holder: WorkerID?
+    /// Whether the replica's layers and cells are there.
+    package var replicaReady: Bool
+    /// Committed positions that the replica does not have, over all running sequences; all there are without one.
+    package var replicaLag: Int
 }
 
 package struct MicrobatchStatus: Hashable, Codable, Sendable {
@@ -108,6 +155,8 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
     package var stepRows: UInt64 = 0
     /// Rows that were run again because a stage had lost them.
     package var replayRows: UInt64 = 0
+    /// Positions that all stages had committed, and that were run again because one of them was lost.
+    package var positionsRunAgain: UInt64 = 0
     package var passesSent: UInt64 = 0
     package var passesCompleted: UInt64 = 0
     /// Passes whose epoch ended before they did.
@@ -119,6 +168,10 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
     package var workersLost: UInt64 = 0
     /// Times that a pipeline was placed anew after a loss.
     package var recoveries: UInt64 = 0
+    /// Stages that were taken over by the holder of their replica.
+    package var takeovers: UInt64 = 0
+    /// Replicas that a standby has made room for.
+    package var replicasHeld: UInt64 = 0
     package var sequencesParked: UInt64 = 0
     package var sequencesPoisoned: UInt64 = 0
     package var probes: UInt64 = 0
@@ -137,6 +190,7 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
         left.promptRows += right.promptRows
         left.stepRows += right.stepRows
         left.replayRows += right.replayRows
+        left.positionsRunAgain += right.positionsRunAgain
         left.passesSent += right.passesSent
         left.passesCompleted += right.passesCompleted
         left.passesVoided += right.passesVoided
@@ -145,6 +199,8 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
         left.workersRefused += right.workersRefused
         left.workersLost += right.workersLost
         left.recoveries += right.recoveries
+        left.takeovers += right.takeovers
+        left.replicasHeld += right.replicasHeld
         left.sequencesParked += right.sequencesParked
         left.sequencesPoisoned += right.sequencesPoisoned
         left.probes += right.probes

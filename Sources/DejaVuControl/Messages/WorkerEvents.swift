@@ -1,4 +1,5 @@
 public import DejaVuCore
+public import DejaVuKV
 
 /// Names hidden rows that the worker's process holds. The machine sees the name alone, never the bytes.
 ///
@@ -36,12 +37,21 @@ public enum WorkerEvent: Hashable, Codable, Sendable {
     case computed(PassID, ComputeOutput, computed: TimeSpan, idleBefore: TimeSpan)
     case computeFailed(PassID, DejaVuError)
     case timer(TimerID)
+    /// The answers to `.loadReplica`.
+    case replicaLoaded(ReplicaID)
+    case replicaLoadFailed(ReplicaID, DejaVuError)
+    /// Sequences were opened in a replica (their mark is 0) or frames have been committed.
+    case landed(ReplicaID, [SequenceMark])
+    /// The answer to `.releaseReplica`: nobody can write to its cells any more.
+    case replicaReleased(ReplicaID, SequenceID)
+    /// The answer to `.promote`: what is committed.
+    case promoted(ReplicaID, [SequenceMark])
 }
 
 /// Everything that the worker machine can ask of its process.
 ///
-/// `.load`, `.open`, `.release` and `.compute` go to the compute thread, which does them one after the other in the
-/// order in which they were given.
+/// `.load`, `.open`, `.release`, `.compute` and the orders about replicas are done one after the other in the order in
+/// which they were given.
 public enum WorkerAction: Hashable, Codable, Sendable {
     /// To the controller, with this worker's incarnation and the term that it obeys.
     case send(WorkerMessage)
@@ -54,7 +64,7 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case connect(PeerAddress)
     /// Close the link to a former next stage. Not answered.
     case disconnect(Incarnation)
-    case open(SequenceRecord, cells: CellRun)
+    case open(SequenceRecord, cells: CellRun, Ticket)
     case release(SequenceID)
     /// Run the engine; at most one at a time. Answered by `.computed` or `.computeFailed`. The handle is used up.
     case compute(Pass, RowsHandle?)
@@ -65,4 +75,24 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case setTimer(TimerID, at: Instant)
     /// End the process.
     case exit(code: Int32, reason: String)
+    /// Drop the stage's engine.
+    case unload
+    /// Make a second engine, with cells into which frames will land. Answered by `.replicaLoaded` or
+    /// `.replicaLoadFailed`.
+    case loadReplica(ReplicaAssignment)
+    /// Drop a replica's engine and all that is in it. Not answered, and nothing more is said of it.
+    case dropReplica(ReplicaID)
+    /// Open a sequence in a replica. Answered by `.landed` with a mark of 0.
+    case openReplica(ReplicaID, SequenceRecord, cells: CellRun, Ticket)
+    /// Revoke a sequence's ticket in a replica and forget it. Answered by `.replicaReleased`.
+    case releaseReplica(ReplicaID, SequenceID)
+    /// The replica's engine becomes the stage's. Answered by `.promoted`.
+    case promote(ReplicaID)
+    /// A sequence that came with the replica: its record, as far as it is known now, and the ticket in place of the one
+    /// that the old source has. Frames of that one are refused from here on.
+    case adopt(SequenceRecord, Ticket)
+    /// Copy what the stage holds of a sequence, and will hold until its release, to a holder.
+    case replicate(SequenceID, Ticket, to: PeerAddress)
+    /// Copy nothing more to that holder.
+    case endReplication(to: Incarnation)
 }

@@ -13,6 +13,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public let kvBytesPerPositionAndLayer: Int
     /// What the worker's device may hold in KV, in bytes.
     public let kvBytesMax: Int
+    /// What it may hold in KV for other workers as long as it runs no stage itself, in bytes.
+    public let replicaBytesMax: Int
     public let numericClass: NumericClass
     /// Its process id on this machine if the controller started it.
     public let processID: Int32
@@ -21,7 +23,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
 
     public init(
         incarnation: Incarnation, term: Term?, model: ModelID, peerAddress: String, layerCount: Int,
-        kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, numericClass: NumericClass, processID: Int32, name: String
+        kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, replicaBytesMax: Int, numericClass: NumericClass,
+        processID: Int32, name: String
     ) {
         self.incarnation = incarnation
         self.term = term
@@ -30,6 +33,7 @@ public struct WorkerHello: Hashable, Codable, Sendable {
         self.layerCount = layerCount
         self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
         self.kvBytesMax = kvBytesMax
+        self.replicaBytesMax = replicaBytesMax
         self.numericClass = numericClass
         self.processID = processID
         self.name = name
@@ -46,10 +50,12 @@ public struct StageAssignment: Hashable, Codable, Sendable {
     public let cellCount: Int
     /// The worker of the next stage; nil on the last.
     public let next: PeerAddress?
+    /// The replica that the worker holds of this stage: it becomes the stage, with the rows that it has.
+    public let replica: ReplicaID?
 
     public init(
         pipeline: PipelineID, epoch: Epoch, stageIndex: Int, stageCount: Int, layers: LayerRange, cellCount: Int,
-        next: PeerAddress?
+        next: PeerAddress?, replica: ReplicaID? = nil
     ) {
         self.pipeline = pipeline
         self.epoch = epoch
@@ -58,6 +64,39 @@ public struct StageAssignment: Hashable, Codable, Sendable {
         self.layers = layers
         self.cellCount = cellCount
         self.next = next
+        self.replica = replica
+    }
+}
+
+/// The copy of a stage that a standby is to hold.
+public struct ReplicaAssignment: Hashable, Codable, Sendable {
+    public let id: ReplicaID
+    public let pipeline: PipelineID
+    public let stageIndex: Int
+    public let stageCount: Int
+    public let layers: LayerRange
+    /// As many as the stage has: a sequence has the same cells in both.
+    public let cellCount: Int
+
+    public init(
+        id: ReplicaID, pipeline: PipelineID, stageIndex: Int, stageCount: Int, layers: LayerRange, cellCount: Int
+    ) {
+        self.id = id
+        self.pipeline = pipeline
+        self.stageIndex = stageIndex
+        self.stageCount = stageCount
+        self.layers = layers
+        self.cellCount = cellCount
+    }
+}
+
+/// How many leading positions of a sequence are committed, said by the one that has them.
+public struct SequenceMark: Hashable, Codable, Sendable {
+    public let sequence: SequenceID
+    public let watermark: Int
+    public init(sequence: SequenceID, watermark: Int) {
+        self.sequence = sequence
+        self.watermark = watermark
     }
 }
 
@@ -81,9 +120,11 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case refused(DejaVuError)
     /// Load these layers and wire the next stage. Answered by `.assigned`. A worker that has the same layers of the
     /// same pipeline with as many cells keeps its engine and its open sequences; passes of earlier epochs are void.
+    /// With a replica its engine becomes the stage's, and its sequences wait for `.open`, which ends their old tickets.
     case assign(StageAssignment)
     /// Give a sequence its cells. Sent before the first pass that contains it and not answered. Rows from the stage
-    /// before may overtake it, since they come over another link: a pass waits until all its sequences are open.
+    /// before may overtake it, since they come over another link: a pass waits until all its sequences are open. A
+    /// sequence that came with a replica keeps its rows and its cells.
     case open(SequenceRecord, cells: CellRun, ticket: Ticket)
     /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet. The controller sends
     /// it only when no pass of the current epoch that contains the sequence is in flight.
@@ -92,11 +133,23 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case run(Pass)
     /// Finish what is running, then exit 0.
     case shutdown
+    /// To a standby: load these layers and make these cells for a replica. Answered by `.held` or `.holdFailed`.
+    case hold(ReplicaAssignment)
+    /// To a holder: forget a replica and all that is in it. Not answered.
+    case discard(ReplicaID)
+    /// To a holder: give a sequence its cells in a replica, and its source leave to write. Answered by a mark of 0.
+    case openReplica(ReplicaID, SequenceRecord, cells: CellRun, ticket: Ticket)
+    /// To the worker of a stage: copy a sequence's rows to a holder, those that are there and those that come, under
+    /// the holder's ticket, until the sequence is released.
+    case replicate(SequenceID, Ticket, to: PeerAddress)
+    /// To the worker of a stage: what was meant for that holder is not wanted any more.
+    case endReplication(to: Incarnation)
 }
 
 /// From a worker to the controller. Every message travels with the worker's incarnation and the term it obeys.
 public enum WorkerMessage: Hashable, Codable, Sendable {
-    case assigned(PipelineID, Epoch, stageIndex: Int)
+    /// The stage is ready. What it holds of the sequences that it has kept; one that is not named is unknown here.
+    case assigned(PipelineID, Epoch, stageIndex: Int, [SequenceMark])
     /// Loading failed; the worker stays without a stage.
     case assignFailed(PipelineID, Epoch, DejaVuError)
     case released(SequenceID)
@@ -110,6 +163,12 @@ public enum WorkerMessage: Hashable, Codable, Sendable {
     case heartbeat(WorkerHeartbeat)
     /// The link to the next stage broke.
     case peerLost(WorkerID)
+    /// The replica's layers and cells are there.
+    case held(ReplicaID)
+    /// The replica could not be made; the worker does not hold it.
+    case holdFailed(ReplicaID, DejaVuError)
+    /// What is committed of some of a replica's sequences. The first mark of each is 0: it is open.
+    case replicated(ReplicaID, [SequenceMark])
 }
 
 /// When and how long a stage computed.

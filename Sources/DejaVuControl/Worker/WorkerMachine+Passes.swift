@@ -26,7 +26,7 @@ extension WorkerMachine {
     /// Starts the pass at the head if the compute thread is free and all its sequences are open.
     mutating func startNext() {
         while running == nil, !stopping, !failed, let work = waiting.first {
-            guard work.pass.entries.allSatisfy({ sequences.contains($0.sequence) }) else { return }
+            guard work.pass.entries.allSatisfy({ tickets.ticket(of: $0.sequence) != nil }) else { return }
             waiting.removeFirst()
             if let error = reasonNotToRun(work.pass) {
                 fail(work, error)
@@ -134,8 +134,9 @@ extension WorkerMachine {
     /// Proves what the machine promises about itself.
     package func checkIntegrity() {
         tickets.checkIntegrity()
-        precondition(tickets.count == sequences.count, "an open sequence and its ticket come and go together")
+        precondition(tickets.count <= sequences.count, "a ticket of a sequence that is not open")
         precondition(sequences.isEmpty || engine?.ready == true, "sequences are open without an engine")
+        checkReplicas()
         precondition(waiting.isEmpty || stage != nil, "passes wait without a stage")
         precondition(releasing.isEmpty || running != nil, "a release waits for no pass")
         precondition(waiting.count <= Self.waitingMax, "the queue is longer than its limit")
@@ -143,7 +144,6 @@ extension WorkerMachine {
         var runs: [CellRun] = []
         for index in sequences.indices {
             let sequence = sequences[at: index]
-            precondition(tickets.ticket(of: sequences.keys[index]) != nil, "an open sequence without a ticket")
             precondition(sequence.watermark <= sequence.cells.count, "a watermark above the cells")
             runs.append(sequence.cells)
         }

@@ -17,13 +17,20 @@ extension WorkerMachine {
         announceIfReady()
     }
 
-    /// Keeps the engine if it fits, and with it the open sequences if the pipeline is the same.
+    /// Keeps the engine if it fits, and with it the open sequences if the pipeline is the same; or takes that of the
+    /// replica.
     private mutating func load(_ assignment: StageAssignment) {
-        if let engine, engine.layers == assignment.layers, engine.cellCount == assignment.cellCount {
-            if engine.pipeline != assignment.pipeline {
-                forgetSequences()
-                self.engine?.pipeline = assignment.pipeline
-            }
+        if let replica = assignment.replica, replica != promoting, promote(replica, assignment) { return }
+        let fits = engine?.layers == assignment.layers && engine?.cellCount == assignment.cellCount
+        if fits, engine?.pipeline == assignment.pipeline {
+            dropHolds()
+            return
+        }
+        abandonPromotion()
+        dropHolds()
+        if fits, engine != nil {
+            forgetSequences()
+            engine?.pipeline = assignment.pipeline
             return
         }
         // The new engine knows no sequences, so the old one's need not be released one by one.
@@ -45,14 +52,18 @@ extension WorkerMachine {
     }
 
     mutating func loaded(_ pipeline: PipelineID, _ epoch: Epoch) {
-        guard let engine, !engine.ready, engine.loadEpoch == epoch else { return }
+        guard let engine, !engine.ready, engine.loadEpoch == epoch, promoting == nil else { return }
         self.engine?.ready = true
         announceIfReady()
     }
 
     mutating func loadFailed(_ pipeline: PipelineID, _ epoch: Epoch, _ error: DejaVuError) {
-        guard let engine, !engine.ready, engine.loadEpoch == epoch else { return }
-        self.engine = nil
+        guard let engine, !engine.ready, engine.loadEpoch == epoch, promoting == nil else { return }
+        stageFailed(error)
+    }
+
+    mutating func stageFailed(_ error: DejaVuError) {
+        engine = nil
         guard let assignment = stage else { return }
         stage = nil
         dropWaiting()
@@ -72,11 +83,14 @@ extension WorkerMachine {
         send(.peerLost(lost.peer.worker))
     }
 
-    private mutating func announceIfReady() {
+    mutating func announceIfReady() {
         guard let stage, !announced, let engine, engine.ready else { return }
         guard stage.next == nil || link?.connected == true else { return }
         announced = true
-        send(.assigned(stage.pipeline, stage.epoch, stageIndex: stage.stageIndex))
+        let marks = sequences.indices.map {
+            SequenceMark(sequence: sequences.keys[$0], watermark: sequences[at: $0].watermark)
+        }
+        send(.assigned(stage.pipeline, stage.epoch, stageIndex: stage.stageIndex, marks))
     }
 
     mutating func send(_ message: WorkerMessage) {
@@ -97,11 +111,17 @@ extension WorkerMachine {
             ticket.sequence == record.id && ticket.layers == stage.layers && ticket.writer == incarnation
                 && ticket.positionLimit <= cells.count, "the ticket \(ticket.number) does not fit \(record.id)")
         precondition(tickets.insert(ticket), "the ticket \(ticket.number) was used before")
+        if let kept = sequences[record.id] {
+            precondition(kept.cells == cells, "\(record.id) was given other cells than its replica had")
+            actions.append(.adopt(record, ticket))
+            return
+        }
         sequences.insert(OpenSequence(cells: cells, watermark: 0), for: record.id)
-        actions.append(.open(record, cells: cells))
+        actions.append(.open(record, cells: cells, ticket))
     }
 
     mutating func release(_ sequence: SequenceID) {
+        if releaseReplica(sequence) { return }
         if sequences.remove(sequence) != nil {
             tickets.revoke(sequence)
             actions.append(.release(sequence))

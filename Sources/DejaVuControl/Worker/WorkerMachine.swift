@@ -10,7 +10,8 @@ import DejaVuKV
 /// - The pass at the head waits until all its sequences are open; what comes behind waits too, so links stay in order.
 /// - After a pass that failed nothing else runs until the next epoch.
 /// - A pass runs only under open tickets, and never starts above a watermark.
-/// - `.released` is answered when no pass is running that could still touch the cells.
+/// - `.released` is answered when no pass is running that could still touch the cells, and no frame can land there.
+/// - It runs a stage or holds replicas, never both.
 package struct WorkerMachine: Sendable {
     package let incarnation: Incarnation
     /// How long the worker lives without a controller.
@@ -38,6 +39,14 @@ package struct WorkerMachine: Sendable {
         var cells: CellRun
         var watermark: Int
     }
+    /// A replica that the process has, or will have when it has done what it was told.
+    struct Hold: Sendable {
+        let assignment: ReplicaAssignment
+        var ready = false
+        var sequences = SortedMap<SequenceID, OpenSequence>()
+        /// Released; answered when no frame can land any more.
+        var releasing: [SequenceID] = []
+    }
     struct Work: Hashable {
         var pass: Pass
         var rows: RowsHandle?
@@ -60,6 +69,11 @@ package struct WorkerMachine: Sendable {
     var link: PeerLink?
     var sequences = SortedMap<SequenceID, OpenSequence>()
     var tickets = TicketBook()
+    var holds = SortedMap<ReplicaID, Hold>()
+    /// The replica that is becoming the stage's engine.
+    var promoting: ReplicaID?
+    /// To whom the stage's sequences are copied.
+    var holders: [Incarnation] = []
     /// Passes of the stage's epoch, in the order of arrival.
     var waiting: [Work] = []
     var running: Running?
@@ -97,6 +111,11 @@ package struct WorkerMachine: Sendable {
             self.computed(pass, output, computed: computed, idleBefore: idle)
         case .computeFailed(let pass, let error): computeFailed(pass, error)
         case .timer(let timer): fire(timer)
+        case .replicaLoaded(let id): replicaLoaded(id)
+        case .replicaLoadFailed(let id, let error): replicaLoadFailed(id, error)
+        case .landed(let id, let marks): landed(id, marks)
+        case .replicaReleased(let id, let sequence): replicaReleased(id, sequence)
+        case .promoted(let id, let marks): promoted(id, marks)
         }
         startNext()
         defer { actions.removeAll(keepingCapacity: true) }
@@ -160,16 +179,24 @@ package struct WorkerMachine: Sendable {
             stopping = true
             dropWaiting()
             if running == nil { exit(code: 0, "the controller said so") }
+        case .hold(let assignment): hold(assignment)
+        case .discard(let id): discard(id)
+        case .openReplica(let id, let record, let cells, let ticket):
+            openReplica(id, record, cells: cells, ticket: ticket)
+        case .replicate(let sequence, let ticket, let holder): replicate(sequence, ticket, to: holder)
+        case .endReplication(let holder): endReplication(to: holder)
         }
     }
 
-    /// Neither a stage nor sequences. The engine stays, in case that its layers are asked for again.
+    /// Neither a stage nor replicas nor sequences. The engine stays, in case that its layers are asked for again.
     private mutating func cleanSlate() {
         stage = nil
         announced = false
         failed = false
         dropWaiting()
         forgetSequences()
+        abandonPromotion()
+        dropHolds()
     }
 
     mutating func forgetSequences() {
@@ -179,6 +206,8 @@ package struct WorkerMachine: Sendable {
 
     /// Without a word to the engine.
     mutating func dropSequences() {
+        for holder in holders { actions.append(.endReplication(to: holder)) }
+        holders.removeAll()
         sequences.removeAll()
         tickets.revokeAll()
         releasing.removeAll()

@@ -6,7 +6,7 @@ public import DejaVuLib
 // The wire form of what controller and workers say to each other.
 
 extension WorkerHello: WireValue {
-    public static let wireBytesMin = 8 + 1 + 4 + 4 + 8 + 8 + 8 + 8 + 4 + 4
+    public static let wireBytesMin = 8 + 1 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 4
     public func write(to writer: inout ByteWriter) {
         writer.write(incarnation)
         writer.write(term)
@@ -15,6 +15,7 @@ extension WorkerHello: WireValue {
         writer.write(layerCount)
         writer.write(kvBytesPerPositionAndLayer)
         writer.write(kvBytesMax)
+        writer.write(replicaBytesMax)
         writer.write(numericClass.hash)
         writer.write(processID)
         writer.write(name)
@@ -24,7 +25,8 @@ extension WorkerHello: WireValue {
             incarnation: try reader.read(), term: try reader.readOptional(),
             model: ModelID(digest: try reader.readString()), peerAddress: try reader.readString(),
             layerCount: try reader.readInt(max: 1 << 20), kvBytesPerPositionAndLayer: try reader.readInt(max: 1 << 40),
-            kvBytesMax: try reader.readInt(max: 1 << 50), numericClass: NumericClass(hash: try reader.read()),
+            kvBytesMax: try reader.readInt(max: 1 << 50), replicaBytesMax: try reader.readInt(max: 1 << 50),
+            numericClass: NumericClass(hash: try reader.read()),
             processID: try reader.read(), name: try reader.readString())
     }
 }
@@ -42,7 +44,7 @@ extension PeerAddress: WireValue {
 }
 
 extension StageAssignment: WireValue {
-    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 1
+    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 1 + 1
     public func write(to writer: inout ByteWriter) {
         writer.write(pipeline)
         writer.write(epoch)
@@ -51,12 +53,44 @@ extension StageAssignment: WireValue {
         writer.write(layers)
         writer.write(cellCount)
         writer.write(next)
+        writer.write(replica != nil)
+        if let replica { writer.write(replica) }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         self.init(
             pipeline: try reader.read(), epoch: try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
             stageCount: try reader.readInt(max: 1 << 20), layers: try LayerRange(from: &reader),
-            cellCount: try reader.readInt(max: 1 << 40), next: try reader.readOptional())
+            cellCount: try reader.readInt(max: 1 << 40), next: try reader.readOptional(),
+            replica: try reader.readBool() ? try reader.read() : nil)
+    }
+}
+
+extension ReplicaAssignment: WireValue {
+    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8
+    public func write(to writer: inout ByteWriter) {
+        writer.write(id)
+        writer.write(pipeline)
+        writer.write(stageIndex)
+        writer.write(stageCount)
+        writer.write(layers)
+        writer.write(cellCount)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(
+            id: try reader.read(), pipeline: try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
+            stageCount: try reader.readInt(max: 1 << 20), layers: try LayerRange(from: &reader),
+            cellCount: try reader.readInt(max: 1 << 40))
+    }
+}
+
+extension SequenceMark: WireValue {
+    public static let wireBytesMin = 16
+    public func write(to writer: inout ByteWriter) {
+        writer.write(sequence)
+        writer.write(watermark)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(sequence: try reader.read(), watermark: try reader.readInt(max: 1 << 40))
     }
 }
 
@@ -85,6 +119,26 @@ extension ControllerMessage: WireValue {
             writer.write(6 as UInt8)
             writer.write(pass)
         case .shutdown: writer.write(7 as UInt8)
+        case .hold(let assignment):
+            writer.write(8 as UInt8)
+            writer.write(assignment)
+        case .discard(let replica):
+            writer.write(9 as UInt8)
+            writer.write(replica)
+        case .openReplica(let replica, let record, let cells, let ticket):
+            writer.write(10 as UInt8)
+            writer.write(replica)
+            writer.write(record)
+            writer.write(cells)
+            writer.write(ticket)
+        case .replicate(let sequence, let ticket, let holder):
+            writer.write(11 as UInt8)
+            writer.write(sequence)
+            writer.write(ticket)
+            writer.write(holder)
+        case .endReplication(let holder):
+            writer.write(12 as UInt8)
+            writer.write(holder)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -98,6 +152,15 @@ extension ControllerMessage: WireValue {
         case 5: self = .release(try reader.read())
         case 6: self = .run(try Pass(from: &reader))
         case 7: self = .shutdown
+        case 8: self = .hold(try ReplicaAssignment(from: &reader))
+        case 9: self = .discard(try reader.read())
+        case 10:
+            self = .openReplica(
+                try reader.read(), try SequenceRecord(from: &reader), cells: try CellRun(from: &reader),
+                ticket: try Ticket(from: &reader))
+        case 11:
+            self = .replicate(try reader.read(), try Ticket(from: &reader), to: try PeerAddress(from: &reader))
+        case 12: self = .endReplication(to: try reader.read())
         default: throw DejaVuError(.network, "malformed message: unknown controller message")
         }
     }
@@ -147,11 +210,12 @@ extension WorkerMessage: WireValue {
     public static let wireBytesMin = 1
     public func write(to writer: inout ByteWriter) {
         switch self {
-        case .assigned(let pipeline, let epoch, let stageIndex):
+        case .assigned(let pipeline, let epoch, let stageIndex, let marks):
             writer.write(1 as UInt8)
             writer.write(pipeline)
             writer.write(epoch)
             writer.write(stageIndex)
+            writer.write(marks)
         case .assignFailed(let pipeline, let epoch, let error):
             writer.write(2 as UInt8)
             writer.write(pipeline)
@@ -181,12 +245,25 @@ extension WorkerMessage: WireValue {
         case .peerLost(let worker):
             writer.write(8 as UInt8)
             writer.write(worker)
+        case .held(let replica):
+            writer.write(9 as UInt8)
+            writer.write(replica)
+        case .holdFailed(let replica, let error):
+            writer.write(10 as UInt8)
+            writer.write(replica)
+            writer.write(error)
+        case .replicated(let replica, let marks):
+            writer.write(11 as UInt8)
+            writer.write(replica)
+            writer.write(marks)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         switch try reader.read(UInt8.self) {
         case 1:
-            self = .assigned(try reader.read(), try reader.read(), stageIndex: try reader.readInt(max: 1 << 20))
+            self = .assigned(
+                try reader.read(), try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
+                try reader.readArray())
         case 2: self = .assignFailed(try reader.read(), try reader.read(), try DejaVuError(from: &reader))
         case 3: self = .released(try reader.read())
         case 4: self = .passed(try PassTiming(from: &reader))
@@ -196,6 +273,9 @@ extension WorkerMessage: WireValue {
                 try reader.read(), try reader.read(), try reader.read(), try DejaVuError(from: &reader))
         case 7: self = .heartbeat(try WorkerHeartbeat(from: &reader))
         case 8: self = .peerLost(try reader.read())
+        case 9: self = .held(try reader.read())
+        case 10: self = .holdFailed(try reader.read(), try DejaVuError(from: &reader))
+        case 11: self = .replicated(try reader.read(), try reader.readArray())
         default: throw DejaVuError(.network, "malformed message: unknown worker message")
         }
     }

@@ -99,6 +99,7 @@ final class ControllerConnection {
                     incarnation: core.incarnation, term: core.term, model: model.model,
                     peerAddress: peerAddress.description, layerCount: model.layerCount,
                     kvBytesPerPositionAndLayer: model.kvBytesPerPositionAndLayer, kvBytesMax: model.kvBytesMax,
+                    replicaBytesMax: 0,
                     numericClass: model.numericClass, processID: getpid(), name: core.options.name)
             ).message)
         core.logger.info(

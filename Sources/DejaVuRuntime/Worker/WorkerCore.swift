@@ -143,7 +143,7 @@ final class WorkerCore {
         case .load(let assignment): compute.order(.load(assignment))
         case .connect(let peer): peers?.connect(to: peer)
         case .disconnect(let peer): peers?.disconnect(from: peer)
-        case .open(let record, let cells): compute.order(.open(record, cells: cells))
+        case .open(let record, let cells, _): compute.order(.open(record, cells: cells))
         case .release(let sequence): compute.order(.release(sequence))
         case .compute(let pass, let handle): compute.order(.run(pass, rows: handle.map { take($0) }))
         case .forward(let peer, let term, let pass, let handle):
@@ -151,6 +151,9 @@ final class WorkerCore {
         case .drop(let handle): _ = take(handle)
         case .setTimer(let timer, let instant): setTimer(timer, at: instant)
         case .exit(let code, let reason): end(WorkerExit(code: code, reason: reason), farewell: reason)
+        case .loadReplica(let assignment):
+            handle(.replicaLoadFailed(assignment.id, DejaVuError(.unsupported, "this worker holds no replicas")))
+        case .unload, .dropReplica, .openReplica, .releaseReplica, .promote, .adopt, .replicate, .endReplication: break
         }
     }
 

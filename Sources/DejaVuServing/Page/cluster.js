@@ -49,6 +49,10 @@ const cluster = {
     const facts = [plural(now.workers.length, "worker"), plural(stages, "stage"), now.sequences_running + " running"];
     if (now.queue.requests) facts.push(now.queue.requests + " waiting");
     facts.push((this.rate < 10 ? this.rate.toFixed(1) : Math.round(this.rate)) + " tokens/s");
+    if (now.replicates && now.sequences_running) {
+      facts.push(now.sequences_at_risk ? plural(now.sequences_at_risk, "answer") + " without a copy"
+        : "copies " + plural(now.positions_at_risk, "token") + " behind");
+    }
     if (total) facts.push("memory " + Math.round(100 * used / total) + " %");
     const isReady = now.ready;
     this.show(isReady ? "ready" : "waiting", model.id, isReady ? facts.join("  ·  ") : "Not ready: " + (now.reason || "starting"));
@@ -66,7 +70,10 @@ const cluster = {
     for (const worker of now.workers.filter((worker) => worker.stage === null)) {
       const box = make("div", "standby");
       box.title = worker.error || worker.name;
-      box.append(make("b", "", worker.name), make("small", "", worker.error ? "resting" : worker.state));
+      const held = worker.replicas.map((replica) => replica.stage + 1).join(", ");
+      const role = worker.replicas.length ? (worker.replicas.every((replica) => replica.ready) ? "holds " : "loads ") +
+        "a copy of stage " + held : worker.state;
+      box.append(make("b", "", worker.name), make("small", "", worker.error ? "resting" : role));
       boxes.push(box);
     }
     this.update($("cluster"), boxes);
@@ -76,7 +83,9 @@ const cluster = {
     const box = make("div", "stage");
     const worker = names.get(stage.worker);
     box.dataset.worker = worker ? worker.state : "none";
-    box.title = `${Math.round(stage.busy_share * 100)} % busy, ${stage.passes} passes`;
+    const holder = names.get(stage.replica_worker);
+    const copy = holder ? `copied to ${holder.name}, ${plural(stage.replica_lag, "token")} behind` : "no copy";
+    box.title = `${Math.round(stage.busy_share * 100)} % busy, ${stage.passes} passes, ${copy}`;
     const load = make("span", "load");
     const fill = make("i");
     fill.style.width = Math.round(stage.busy_share * 100) + "%";

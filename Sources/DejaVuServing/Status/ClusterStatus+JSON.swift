@@ -22,11 +22,35 @@ extension ClusterStatus {
             }
             $0.key("sequences_running", sequencesRunning)
             $0.key("sequences_parked", sequencesParked)
+            $0.key("replicates", replicates)
+            $0.key("sequences_at_risk", sequencesAtRisk)
+            $0.key("positions_at_risk", positionsAtRisk)
+            $0.key("last_recovery")
+            if let lastRecovery { lastRecovery.write(&$0) } else { $0.null() }
             $0.key("tokens_emitted", Int(clamping: counters.tokensEmitted))
             $0.key("prompt_rows", Int(clamping: counters.promptRows))
             $0.key("passes_completed", Int(clamping: counters.passesCompleted))
             $0.key("workers_lost", Int(clamping: counters.workersLost))
             $0.key("recoveries", Int(clamping: counters.recoveries))
+            $0.key("takeovers", Int(clamping: counters.takeovers))
+            $0.key("positions_run_again", Int(clamping: counters.positionsRunAgain))
+        }
+    }
+}
+
+extension RecoveryReport {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("pipeline", pipeline.description)
+            $0.key("reason", reason)
+            $0.key("pause_seconds", pause.seconds)
+            $0.key("detect_seconds", detect.seconds)
+            $0.key("place_seconds", place.seconds)
+            $0.key("restore_seconds", restore.seconds)
+            $0.key("run_again_seconds", runAgain.seconds)
+            $0.key("first_token_seconds", firstToken.seconds)
+            $0.key("positions_run_again", positionsRunAgain)
+            $0.key("stages_by_replica", stagesByReplica)
         }
     }
 }
@@ -44,6 +68,14 @@ extension WorkerStatus {
             $0.key("silence_seconds", silence.seconds)
             $0.key("kv_bytes_max", kvBytesMax)
             $0.key("error", error)
+            $0.key("replicas")
+            $0.array(replicas) { json, replica in
+                json.object {
+                    $0.key("pipeline", replica.pipeline.description)
+                    $0.key("stage", replica.stageIndex)
+                    $0.key("ready", replica.ready)
+                }
+            }
         }
     }
 }
@@ -81,6 +113,9 @@ extension StageStatus {
             $0.key("first_layer", layers.first)
             $0.key("end_layer", layers.end)
             $0.key("worker", worker?.description)
+            $0.key("replica_worker", holder?.description)
+            $0.key("replica_ready", replicaReady)
+            $0.key("replica_lag", replicaLag)
             $0.key("busy_share", busyShare)
             $0.key("passes", Int(clamping: passes))
             $0.key("computed_seconds", computed.seconds)

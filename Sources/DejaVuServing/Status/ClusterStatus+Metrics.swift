@@ -19,12 +19,25 @@ extension ClusterStatus {
             MetricSample(MetricTable.passes, ["completed"], Double(counters.passesCompleted)),
             MetricSample(MetricTable.passes, ["voided"], Double(counters.passesVoided)),
             MetricSample(MetricTable.recoveries, [], Double(counters.recoveries)),
+            MetricSample(MetricTable.takeovers, [], Double(counters.takeovers)),
+            MetricSample(MetricTable.positionsRunAgain, [], Double(counters.positionsRunAgain)),
+            MetricSample(MetricTable.sequencesAtRisk, [], Double(sequencesAtRisk)),
+            MetricSample(MetricTable.positionsAtRisk, [], Double(positionsAtRisk)),
             MetricSample(MetricTable.workersLost, [], Double(counters.workersLost)),
             MetricSample(MetricTable.poisoned, [], Double(counters.sequencesPoisoned)),
             MetricSample(MetricTable.rewriteMismatches, [], Double(counters.rewriteMismatches)),
             MetricSample(MetricTable.kvUsed, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesUsed })),
             MetricSample(MetricTable.kvLimit, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesTotal })),
         ]
+        if let lastRecovery {
+            let parts: [(String, TimeSpan)] = [
+                ("detect", lastRecovery.detect), ("place", lastRecovery.place), ("restore", lastRecovery.restore),
+                ("run_again", lastRecovery.runAgain), ("first_token", lastRecovery.firstToken),
+            ]
+            for (name, time) in parts {
+                samples.append(MetricSample(MetricTable.lastRecovery, [name], time.seconds))
+            }
+        }
         for state in [WorkerStatus.State.standby, .loading, .serving, .resting] {
             let count = workers.count { $0.state == state }
             samples.append(MetricSample(MetricTable.workers, [state.rawValue], Double(count)))
@@ -45,6 +58,7 @@ extension PipelineStatus {
                 MetricSample(MetricTable.stagePasses, labels, Double(stage.passes)),
                 MetricSample(MetricTable.stageComputed, labels, stage.computed.seconds),
                 MetricSample(MetricTable.stageBusy, labels, stage.busyShare),
+                MetricSample(MetricTable.replicaLag, labels, Double(stage.replicaLag)),
                 MetricSample(MetricTable.stageBubble, labels, sequencesRunning > 0 ? 1 - stage.busyShare : 0),
             ]
         }

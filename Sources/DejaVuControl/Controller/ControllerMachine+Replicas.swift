@@ -1,0 +1,198 @@
+import DejaVuCore
+import DejaVuKV
+
+/// Which standby holds the replica of which stage, what is in it, and how it becomes the stage. See docs/recovery.md.
+extension ControllerMachine {
+    /// Gives every stage of a serving pipeline that has no replica one, as far as standbys have memory. Not before: a
+    /// replica that loads must not slow a recovery down.
+    mutating func placeReplicas() {
+        guard configuration.replicates, !stopped else { return }
+        for index in pipelines.indices where pipelines[index].phase == .serving {
+            for stage in pipelines[index].stages.indices where pipelines[index].stages[stage].replica == nil {
+                if let holder = holder(for: index, stage) { hold(index, stage, at: holder) }
+            }
+        }
+    }
+
+    /// The standby with the fewest replicas that has the memory.
+    private func holder(for index: Int, _ stage: Int) -> WorkerID? {
+        let layers = pipelines[index].stages[stage].layers.count
+        let cells = pipelines[index].cells.cellCount
+        var best: Int?
+        for candidate in workers.indices {
+            let worker = workers[at: candidate]
+            guard worker.place == nil, worker.restUntil == nil, worker.canHold(cells: cells, layers: layers) else {
+                continue
+            }
+            if let found = best, workers[at: found].holds.count <= worker.holds.count { continue }
+            best = candidate
+        }
+        return best.map { workers.keys[$0] }
+    }
+
+    private mutating func hold(_ index: Int, _ stage: Int, at id: WorkerID) {
+        guard let at = workers.index(of: id) else { preconditionFailure("\(id) is to hold but not known") }
+        let pipeline = pipelines[index]
+        let layers = pipeline.stages[stage].layers
+        let hello = workers[at: at].hello
+        replicaCount += 1
+        let replica = ReplicaID(replicaCount)
+        let shape = KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers.count)
+        workers[at: at].holds.append(
+            WorkerState.Hold(
+                id: replica, pipeline: index, stage: stage, bytes: shape.bytes(ofCells: pipeline.cells.cellCount),
+                since: now))
+        workers[at: at].progressAt = now
+        pipelines[index].stages[stage].replica = PipelineState.Replica(
+            id: replica,
+            holder: PeerAddress(worker: id, incarnation: hello.incarnation, address: hello.peerAddress))
+        send(
+            .hold(
+                ReplicaAssignment(
+                    id: replica, pipeline: pipeline.id, stageIndex: stage, stageCount: pipeline.stages.count,
+                    layers: layers, cellCount: pipeline.cells.cellCount)), to: id)
+    }
+
+    /// Where a worker's replica is, if it is a current one.
+    private func hold(_ replica: ReplicaID, of id: WorkerID) -> (worker: Int, hold: Int)? {
+        guard let worker = workers.index(of: id),
+            let hold = workers[at: worker].holds.firstIndex(where: { $0.id == replica })
+        else { return nil }
+        return (worker, hold)
+    }
+
+    mutating func held(_ replica: ReplicaID, by id: WorkerID) {
+        guard let (worker, hold) = hold(replica, of: id) else {
+            counters.messagesStale += 1
+            return
+        }
+        workers[at: worker].holds[hold].since = nil
+        workers[at: worker].loadFailures = 0
+        workers[at: worker].error = nil
+        counters.replicasHeld += 1
+        let index = workers[at: worker].holds[hold].pipeline
+        guard pipelines[index].phase == .serving else { return }
+        // Ascending: the oldest first.
+        for sequence in pipelines[index].members { openReplicas(sequence) }
+    }
+
+    /// The worker stays, and is tried again after a rest.
+    mutating func holdFailed(_ replica: ReplicaID, _ error: DejaVuError, by id: WorkerID) {
+        guard let (worker, hold) = hold(replica, of: id) else {
+            counters.messagesStale += 1
+            return
+        }
+        let failed = workers[at: worker].holds[hold]
+        dropReplica(failed.pipeline, failed.stage)
+        rest(id, after: error)
+        placeReplicas()
+    }
+
+    /// Opens a running sequence in every replica of its pipeline that is there and does not know it.
+    mutating func openReplicas(_ id: SequenceID) {
+        guard let at = sequences.index(of: id), sequences[at: at].phase == .running, !sequences[at: at].isProbe else {
+            return
+        }
+        let index = sequences[at: at].pipeline
+        for (stage, description) in pipelines[index].stages.enumerated() where sequences[at: at].copies[stage] == nil {
+            guard let replica = description.replica, let source = description.worker,
+                sequences[at: at].openAt[stage] == source, let incarnation = workers[source]?.hello.incarnation,
+                let (worker, hold) = hold(replica.id, of: replica.holder.worker),
+                workers[at: worker].holds[hold].since == nil
+            else { continue }
+            ticketCount += 1
+            let ticket = Ticket(
+                number: ticketCount, sequence: id, layers: description.layers,
+                positionLimit: max(1, sequences[at: at].positionsReserved), writer: incarnation)
+            sequences[at: at].copies[stage] = SequenceState.Copy(
+                replica: replica.id, holder: replica.holder.worker, ticket: ticket)
+            send(
+                .openReplica(replica.id, sequences[at: at].record, cells: sequences[at: at].cells, ticket: ticket),
+                to: replica.holder.worker)
+        }
+    }
+
+    /// A holder says how far it is. At its first word for a sequence the source is told to copy.
+    mutating func replicated(_ replica: ReplicaID, _ marks: [SequenceMark], by id: WorkerID) {
+        guard let (worker, hold) = hold(replica, of: id) else {
+            counters.messagesStale += 1
+            return
+        }
+        let place = workers[at: worker].holds[hold]
+        let stage = pipelines[place.pipeline].stages[place.stage]
+        for mark in marks {
+            guard let at = sequences.index(of: mark.sequence), var copy = sequences[at: at].copies[place.stage],
+                copy.replica == replica
+            else { continue }
+            copy.watermark = max(copy.watermark, min(mark.watermark, copy.ticket.positionLimit))
+            if !copy.subscribed, let source = stage.worker, let holder = stage.replica?.holder,
+                sequences[at: at].openAt[place.stage] == source
+            {
+                copy.subscribed = true
+                send(.replicate(mark.sequence, copy.ticket, to: holder), to: source)
+            }
+            sequences[at: at].copies[place.stage] = copy
+        }
+    }
+
+    // MARK: The end of a replica
+
+    /// Nobody holds this stage any more: its holder is dead, or is needed elsewhere, or has cells of another number.
+    mutating func dropReplica(_ index: Int, _ stage: Int) {
+        guard let replica = pipelines[index].stages[stage].replica else { return }
+        pipelines[index].stages[stage].replica = nil
+        let holder = replica.holder
+        if let at = workers.index(of: holder.worker) {
+            workers[at: at].holds.removeAll { $0.id == replica.id }
+            send(.discard(replica.id), to: holder.worker)
+        }
+        var copied = false
+        for sequence in pipelines[index].members {
+            guard let at = sequences.index(of: sequence), let copy = sequences[at: at].copies[stage] else { continue }
+            copied = copied || copy.subscribed
+            sequences[at: at].copies[stage] = nil
+        }
+        if copied, let source = pipelines[index].stages[stage].worker, source != holder.worker {
+            send(.endReplication(to: holder.incarnation), to: source)
+        }
+    }
+
+    /// If the new worker of a stage holds its replica, the replica becomes the stage.
+    ///
+    /// - Returns: the replica, for the worker.
+    mutating func takeOver(_ index: Int, _ stage: Int, by id: WorkerID) -> ReplicaID? {
+        guard let replica = pipelines[index].stages[stage].replica, replica.holder.worker == id,
+            let at = workers.index(of: id)
+        else { return nil }
+        precondition(workers[at: at].holds.allSatisfy { $0.id == replica.id }, "\(id) takes a stage and holds others")
+        workers[at: at].holds.removeAll()
+        pipelines[index].stages[stage].replica = nil
+        counters.takeovers += 1
+        pipelines[index].recovery?.byReplica += 1
+        for sequence in pipelines[index].members {
+            guard let member = sequences.index(of: sequence), sequences[at: member].copies[stage] != nil else {
+                continue
+            }
+            sequences[at: member].copies[stage] = nil
+            sequences[at: member].keptAt[stage] = id
+            // Until the holder says under the new epoch what it has.
+            sequences[at: member].watermarks.reset(stage)
+        }
+        return replica.id
+    }
+
+    // MARK: What is at risk
+
+    /// Sequences for which some stage has no copy, and positions that would be run again if, for each sequence, the
+    /// stage with the greatest lag died now.
+    func atRisk(_ index: Int) -> (sequences: Int, positions: Int) {
+        var count = 0
+        var positions = 0
+        for id in pipelines[index].members {
+            guard let sequence = sequences[id], sequence.phase == .running, !sequence.isProbe else { continue }
+            if sequence.copies.contains(where: { $0 == nil }) { count += 1 }
+            positions += pipelines[index].stages.indices.reduce(0) { max($0, sequence.lag($1)) }
+        }
+        return (count, positions)
+    }
+}

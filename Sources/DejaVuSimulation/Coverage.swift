@@ -1,0 +1,119 @@
+import DejaVuControl
+import DejaVuCore
+
+/// What a worker is when something happens to it.
+package enum Role: String, Hashable, Codable, CaseIterable, Sendable {
+    /// Runs a stage whose replica is there; whose replica is being made; that has none.
+    case source, sourceOfNew, sourceAlone
+    /// Has its replicas whole; still gets rows that were there before it; loads.
+    case holder, filling, loading
+    /// Takes a stage over: with its replica; without.
+    case taker, joiner
+    /// A standby that holds nothing.
+    case idle
+}
+
+/// What the cluster is doing when something happens.
+package enum Phase: String, CaseIterable, Sendable {
+    /// Some pipeline lacks a stage, or its stages load.
+    case recovering
+    /// Prompts run; steps run; nothing does.
+    case prompt, token, quiet
+}
+
+/// How often each kind of fault struck each role in each phase.
+package struct Coverage: Sendable {
+    package static let kinds = [
+        "crash", "vanish", "pause", "hang", "slow", "cutPeer", "cutController", "failPass", "failLoad", "cutBulk",
+        "corruptFrame", "slowBulk",
+    ]
+    package private(set) var cells: [Int]
+
+    package init() {
+        cells = [Int](repeating: 0, count: Self.kinds.count * Role.allCases.count * Phase.allCases.count)
+    }
+
+    private func index(_ kind: Int, _ role: Int, _ phase: Int) -> Int {
+        (kind * Role.allCases.count + role) * Phase.allCases.count + phase
+    }
+
+    mutating func count(_ fault: Scenario.FaultKind, _ role: Role, _ phase: Phase) {
+        guard let kind = Self.kinds.firstIndex(of: fault.name), let role = Role.allCases.firstIndex(of: role),
+            let phase = Phase.allCases.firstIndex(of: phase)
+        else { return }
+        cells[index(kind, role, phase)] += 1
+    }
+
+    package func count(_ kind: String, _ role: Role, _ phase: Phase) -> Int {
+        guard let kind = Self.kinds.firstIndex(of: kind), let role = Role.allCases.firstIndex(of: role),
+            let phase = Phase.allCases.firstIndex(of: phase)
+        else { return 0 }
+        return cells[index(kind, role, phase)]
+    }
+
+    package static func += (left: inout Coverage, right: Coverage) {
+        for index in left.cells.indices { left.cells[index] += right.cells[index] }
+    }
+
+    /// One line for each kind of fault and role, one column for each phase.
+    package var table: [String] {
+        func pad(_ text: String, _ width: Int) -> String {
+            text + String(repeating: " ", count: max(0, width - text.count))
+        }
+        var lines = [pad("fault", 15) + pad("at", 13) + Phase.allCases.map { pad($0.rawValue, 12) }.joined()]
+        for kind in Self.kinds {
+            for role in Role.allCases {
+                let counts = Phase.allCases.map { pad(String(count(kind, role, $0)), 12) }
+                lines.append(pad(kind, 15) + pad(role.rawValue, 13) + counts.joined())
+            }
+        }
+        return lines
+    }
+}
+
+extension Scenario.FaultKind {
+    var name: String {
+        switch self {
+        case .crash: "crash"
+        case .vanish: "vanish"
+        case .pause: "pause"
+        case .hang: "hang"
+        case .slow: "slow"
+        case .cutPeer: "cutPeer"
+        case .cutController: "cutController"
+        case .failPass: "failPass"
+        case .failLoad: "failLoad"
+        case .cutBulk: "cutBulk"
+        case .corruptFrame: "corruptFrame"
+        case .slowBulk: "slowBulk"
+        case .pauseController: "pauseController"
+        }
+    }
+}
+
+extension World {
+    func role(of slot: Int) -> Role {
+        let status = controller.status(at: now)
+        guard let id = processes[slot].link, let worker = status.workers.first(where: { $0.id == id }) else {
+            return .idle
+        }
+        if let index = worker.stageIndex, let pipeline = status.pipelines.first(where: { $0.id == worker.pipeline }) {
+            if pipeline.state != .serving { return processes[slot].told?.replica != nil ? .taker : .joiner }
+            let stage = pipeline.stages[index]
+            guard stage.holder != nil else { return .sourceAlone }
+            return stage.replicaReady && stage.replicaLag <= 8 ? .source : .sourceOfNew
+        }
+        guard !worker.replicas.isEmpty else { return .idle }
+        guard worker.replicas.allSatisfy({ $0.ready }) else { return .loading }
+        let lag = status.pipelines.flatMap(\.stages).reduce(0) { $0 + ($1.holder == id ? $1.replicaLag : 0) }
+        return lag <= 8 ? .holder : .filling
+    }
+
+    var phase: Phase {
+        let status = controller.status(at: now)
+        if status.pipelines.contains(where: { $0.state != .serving && $0.epoch > Epoch(0) }) { return .recovering }
+        guard status.pipelines.contains(where: { !$0.microbatches.isEmpty }) else { return .quiet }
+        let prompts = status.pipelines.flatMap(\.microbatches).contains { $0.rows > $0.sequences }
+        return prompts ? .prompt : .token
+    }
+}

@@ -1,0 +1,106 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuKV
+
+/// What a standby does with the replicas that it holds, and how one becomes the stage.
+extension World {
+    /// Everything but loading and computing takes no time.
+    mutating func doAtOnce(_ job: SimulatedProcess.Job, _ slot: Int) {
+        switch job {
+        case .open(let record, let cells): note(processes[slot].stage?.engine.open(record, cells: cells))
+        case .release(let sequence): release(slot, sequence)
+        case .adopt(let record, let ticket): adopt(slot, record, ticket)
+        case .unload: processes[slot].setStage(nil)
+        case .dropReplica(let id): processes[slot].replicas.removeAll { $0.replica == id }
+        case .openReplica(let id, let record, let cells, let ticket): openReplica(slot, id, record, cells, ticket)
+        case .releaseReplica(let id, let sequence): releaseReplica(slot, id, sequence)
+        case .promote(let id): promote(slot, id)
+        case .load, .loadReplica, .compute: preconditionFailure("a job that takes time was done at once")
+        }
+    }
+
+    mutating func finishReplicaLoad(_ slot: Int, _ assignment: ReplicaAssignment) {
+        if processes[slot].failsLoadNext {
+            processes[slot].failsLoadNext = false
+            let error = DejaVuError(.invalidFile, "the weights cannot be read")
+            return work(slot, .replicaLoadFailed(assignment.id, error))
+        }
+        processes[slot].replicas.append(
+            SimulatedStore(
+                engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: assignment.id))
+        let bytes = processes[slot].replicas.reduce(0) {
+            $0 + $1.engine.cellCount * $1.layers.count * Scenario.kvBytesPerPositionAndLayer
+        }
+        if bytes > max(scenario.workers[slot].replicaBytesMax, scenario.workers[slot].kvBytesMax) {
+            note("process \(slot) was given more replicas than its memory holds")
+        }
+        work(slot, .replicaLoaded(assignment.id))
+    }
+
+    private mutating func openReplica(
+        _ slot: Int, _ id: ReplicaID, _ record: SequenceRecord, _ cells: CellRun, _ ticket: Ticket
+    ) {
+        guard let index = processes[slot].replicas.firstIndex(where: { $0.replica == id }) else {
+            return note("process \(slot) was told to open \(record.id) in \(id), which it has not")
+        }
+        note(processes[slot].replicas[index].engine.open(record, cells: cells))
+        do throws(DejaVuError) {
+            try processes[slot].replicas[index].ledger.open(ticket, tokens: record.prompt + record.outputs)
+        } catch {
+            note("the ledger of \(id) refuses \(record.id): \(error)")
+        }
+        work(slot, .landed(id, [SequenceMark(sequence: record.id, watermark: 0)]))
+    }
+
+    private mutating func releaseReplica(_ slot: Int, _ id: ReplicaID, _ sequence: SequenceID) {
+        guard let index = processes[slot].replicas.firstIndex(where: { $0.replica == id }),
+            let ticket = processes[slot].replicas[index].ledger.ticket(of: sequence),
+            let settled = processes[slot].replicas[index].ledger.release(sequence)
+        else { return note("process \(slot) was told to release \(sequence) in \(id), which it has not") }
+        processes[slot].replicas[index].engine.release(sequence)
+        processes[slot].replicas[index].releasing.append((ticket.number, sequence))
+        settle(settled, slot, .replica(index))
+    }
+
+    /// The stage's own sequence; it may still have a ledger's entry, from when it was a replica's.
+    private mutating func release(_ slot: Int, _ sequence: SequenceID) {
+        processes[slot].stage?.engine.release(sequence)
+        _ = processes[slot].stage?.ledger.release(sequence)
+        processes[slot].book?.sourceReleased(sequence)
+    }
+
+    private mutating func promote(_ slot: Int, _ id: ReplicaID) {
+        guard let index = processes[slot].replicas.firstIndex(where: { $0.replica == id }) else {
+            return note("process \(slot) was told to take over with \(id), which it has not")
+        }
+        var store = processes[slot].replicas.remove(at: index)
+        store.replica = nil
+        store.releasing.removeAll()
+        let marks = store.engine.openSequences.map {
+            SequenceMark(sequence: $0, watermark: store.engine.watermark(of: $0))
+        }
+        processes[slot].setStage(store)
+        work(slot, .promoted(id, marks))
+    }
+
+    private mutating func adopt(_ slot: Int, _ record: SequenceRecord, _ ticket: Ticket) {
+        note(processes[slot].stage?.engine.adopt(record))
+        do throws(DejaVuError) {
+            if let settled = try processes[slot].stage?.ledger.renew(ticket) { settle(settled, slot, .stage) }
+        } catch {
+            note("the ledger of process \(slot) refuses the new ticket of \(record.id): \(error)")
+        }
+    }
+
+    /// Tells what one call of a ledger has settled besides what was asked.
+    mutating func settle(_ settled: Settlement, _ slot: Int, _ place: SimulatedProcess.StorePlace) {
+        for ended in settled.ended { landingEnded(ended.arrival, ended.completion, slot, place) }
+        for number in settled.quiet {
+            guard let index = processes[slot][place].releasing.firstIndex(where: { $0.ticket == number }) else {
+                continue
+            }
+            let sequence = processes[slot][place].releasing.remove(at: index).sequence
+            if let replica = processes[slot][place].replica { work(slot, .replicaReleased(replica, sequence)) }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuKV
+
+/// How a stage's rows get to the holder of its replica: the source's book, the holder's ledger, and a link that loses
+/// what is on it when it breaks.
+extension World {
+    /// How long the second half of a frame takes to arrive, and how long a source waits before it connects again.
+    private static let landingTime = TimeSpan.microseconds(700)
+    private static let retryDelay = TimeSpan.milliseconds(150)
+
+    // MARK: The source
+
+    mutating func replicate(_ slot: Int, _ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress) {
+        guard var book = processes[slot].book, let engine = processes[slot].stage?.engine else {
+            return note("process \(slot) is to copy \(sequence), but has no stage")
+        }
+        let destination = StoreID(holder.incarnation.rawValue)
+        do throws(DejaVuError) {
+            if !book.subscriptions.contains(where: { $0.destination == destination }) {
+                try book.subscribe(
+                    Subscription(
+                        id: SubscriptionID(holder.incarnation.rawValue), destination: destination,
+                        layers: engine.layers, priority: .replica))
+            }
+            try book.sourceRaised(sequence, layers: engine.layers, to: engine.watermark(of: sequence))
+            try book.grant(ticket, by: destination)
+        } catch {
+            return note("the book of process \(slot) refuses \(sequence): \(error)")
+        }
+        processes[slot].book = book
+        if !processes[slot].bulk.contains(where: { $0.holder.incarnation == holder.incarnation }) {
+            connectBulk(slot, holder)
+        }
+        pump(slot)
+    }
+
+    mutating func endReplication(_ slot: Int, to holder: Incarnation) {
+        processes[slot].book?.unsubscribe(SubscriptionID(holder.rawValue))
+        guard let index = processes[slot].bulk.firstIndex(where: { $0.holder.incarnation == holder }) else { return }
+        let link = processes[slot].bulk.remove(at: index)
+        quieten(link, from: slot)
+    }
+
+    private mutating func connectBulk(_ slot: Int, _ holder: PeerAddress, after wait: TimeSpan = .zero) {
+        linkCount += 1
+        processes[slot].bulk.append(BulkLink(holder: holder, serial: linkCount))
+        queue.push(
+            .bulkOpened(slot: slot, generation: processes[slot].generation, serial: linkCount),
+            at: now + wait + delay())
+    }
+
+    mutating func bulkOpened(_ slot: Int, _ generation: UInt64, _ serial: UInt64) {
+        guard processes[slot].alive, processes[slot].generation == generation,
+            let index = processes[slot].bulk.firstIndex(where: { $0.serial == serial })
+        else { return }
+        let holder = processes[slot].bulk[index].holder
+        guard processes.contains(where: { $0.alive && $0.incarnation == holder.incarnation }) else {
+            processes[slot].bulk.remove(at: index)
+            return connectBulk(slot, holder, after: Self.retryDelay)
+        }
+        processes[slot].bulk[index].connected = true
+        processes[slot].book?.linkOpened(StoreID(holder.incarnation.rawValue))
+        pump(slot)
+    }
+
+    /// A pass has raised the stage's watermarks.
+    mutating func rowsCommitted(_ slot: Int, _ pass: Pass) {
+        guard let engine = processes[slot].stage?.engine else { return }
+        for entry in pass.entries {
+            do throws(DejaVuError) {
+                try processes[slot].book?.sourceRaised(
+                    entry.sequence, layers: engine.layers, to: engine.watermark(of: entry.sequence))
+            } catch {
+                note("the book of process \(slot) refuses \(entry.sequence): \(error)")
+            }
+        }
+        pump(slot)
+    }
+
+    /// Sends what there is and what the limits let through.
+    mutating func pump(_ slot: Int) {
+        for index in processes[slot].bulk.indices where processes[slot].bulk[index].connected {
+            let holder = processes[slot].bulk[index].holder.incarnation
+            while let dispatch = processes[slot].book?.next(to: StoreID(holder.rawValue)) {
+                guard let target = processes.firstIndex(where: { $0.alive && $0.incarnation == holder }),
+                    let (rows, tokens) = processes[slot].stage?.engine.read(dispatch.span)
+                else {
+                    processes[slot].book?.giveBack(dispatch.flight)
+                    if processes.contains(where: { $0.alive && $0.incarnation == holder }) {
+                        note("process \(slot) is to send rows that are not committed: \(dispatch.span)")
+                    }
+                    return
+                }
+                let frame = frame(dispatch, rows, tokens, from: slot)
+                let slow = now < processes[slot].bulkSlowUntil ? processes[slot].bulkDelay : .zero
+                let at = max(now + delay() + slow, processes[slot].bulk[index].toHolder)
+                processes[slot].bulk[index].toHolder = at
+                queue.push(
+                    .frame(
+                        slot: target, generation: processes[target].generation, from: slot,
+                        fromGeneration: processes[slot].generation, serial: processes[slot].bulk[index].serial, frame),
+                    at: at)
+            }
+        }
+    }
+
+    private mutating func frame(
+        _ dispatch: Dispatch, _ rows: [UInt64], _ tokens: ArraySlice<TokenID>, from slot: Int
+    ) -> SimulatedFrame {
+        let header = FrameHeader(
+            ticket: dispatch.ticket.number, writer: processes[slot].incarnation, span: dispatch.span,
+            tokens: Array(tokens[dispatch.span.positions]), tokensHash: TokenChain(tokens).hash,
+            numericClass: NumericClass(hash: 1), payloadBytes: dispatch.bytes)
+        var rows = rows
+        let intact = !processes[slot].corruptsNext
+        if !intact { rows[0] ^= 1 }
+        processes[slot].corruptsNext = false
+        return SimulatedFrame(flight: dispatch.flight, header: header, rows: rows, intact: intact)
+    }
+
+    mutating func hear(
+        _ answer: FrameAnswer, to flight: FlightID, _ slot: Int, _ generation: UInt64, _ serial: UInt64
+    ) {
+        guard processes[slot].alive, processes[slot].generation == generation,
+            processes[slot].bulk.contains(where: { $0.serial == serial })
+        else { return }
+        switch answer {
+        case .committed(let watermark): processes[slot].book?.acknowledge(flight, watermark: watermark)
+        case .gap(let watermark): processes[slot].book?.gap(flight, watermark: watermark)
+        case .failed: processes[slot].book?.giveBack(flight)
+        case .refused: processes[slot].book?.refuse(flight)
+        }
+        pump(slot)
+    }
+
+    // MARK: The holder
+
+    mutating func receive(
+        _ frame: SimulatedFrame, at slot: Int, _ generation: UInt64, from: Int, _ fromGeneration: UInt64,
+        _ serial: UInt64
+    ) {
+        guard processes[slot].alive, processes[slot].generation == generation,
+            isOpen(serial, from, fromGeneration)
+        else { return }
+        let span = frame.header.span
+        guard let place = processes[slot].store(of: span.sequence, layers: span.layers) else {
+            return answer(.refused, to: frame.flight, from, fromGeneration, serial)
+        }
+        switch processes[slot][place].ledger.admit(frame.header, at: now) {
+        case .land(let arrival):
+            let landing = SimulatedStore.Landing(
+                arrival: arrival, frame: frame, from: from, fromGeneration: fromGeneration, serial: serial)
+            processes[slot][place].landings.append(landing)
+            land(frame.rows.count / 2, of: arrival.id, slot, place)
+            queue.push(
+                .landed(slot: slot, generation: generation, arrival.id, flight: frame.flight, serial: serial),
+                at: now + Self.landingTime)
+        case .known(let watermark):
+            answer(.committed(watermark: watermark), to: frame.flight, from, fromGeneration, serial)
+        case .gap(let watermark): answer(.gap(watermark: watermark), to: frame.flight, from, fromGeneration, serial)
+        case .refused(let reason, _):
+            answer(reason.isPassing ? .failed : .refused, to: frame.flight, from, fromGeneration, serial)
+        }
+        processes[slot][place].ledger.checkIntegrity()
+    }
+
+    /// A link that a live process has not given up, or one whose process has ended: what was sent may still arrive.
+    private func isOpen(_ serial: UInt64, _ from: Int, _ generation: UInt64) -> Bool {
+        guard processes[from].alive, processes[from].generation == generation else { return true }
+        return processes[from].bulk.contains { $0.serial == serial }
+    }
+
+    /// The next rows of a frame: written if the ledger still wants them.
+    private mutating func land(
+        _ count: Int, of id: ArrivalID, _ slot: Int, _ place: SimulatedProcess.StorePlace
+    ) {
+        guard let index = processes[slot][place].landings.firstIndex(where: { $0.arrival.id == id }) else { return }
+        let landing = processes[slot][place].landings[index]
+        let range = landing.taken..<(landing.taken + count)
+        processes[slot][place].landings[index].taken = range.upperBound
+        guard processes[slot][place].ledger.take(id, bytes: count * 8) == .write else { return }
+        note(processes[slot][place].engine.land(landing.frame.rows, of: landing.arrival, places: range))
+    }
+
+    mutating func finishLanding(
+        _ slot: Int, _ generation: UInt64, _ id: ArrivalID, _ flight: FlightID, _ serial: UInt64
+    ) {
+        guard processes[slot].alive, processes[slot].generation == generation else { return }
+        func matches(_ store: SimulatedStore) -> Bool {
+            store.landings.contains { $0.arrival.id == id && $0.frame.flight == flight && $0.serial == serial }
+        }
+        let place: SimulatedProcess.StorePlace
+        if let stage = processes[slot].stage, matches(stage) {
+            place = .stage
+        } else if let index = processes[slot].replicas.firstIndex(where: { matches($0) }) {
+            place = .replica(index)
+        } else {
+            return
+        }
+        guard let landing = processes[slot][place].landings.first(where: { $0.arrival.id == id }) else { return }
+        land(landing.frame.rows.count - landing.taken, of: id, slot, place)
+        let (completion, settled) = processes[slot][place].ledger.finish(id, intact: landing.frame.intact, at: now)
+        landingEnded(id, completion, slot, place)
+        settle(settled, slot, place)
+    }
+
+    mutating func landingEnded(
+        _ id: ArrivalID, _ completion: Completion, _ slot: Int, _ place: SimulatedProcess.StorePlace
+    ) {
+        guard completion != .waiting,
+            let index = processes[slot][place].landings.firstIndex(where: { $0.arrival.id == id })
+        else { return }
+        let landing = processes[slot][place].landings.remove(at: index)
+        let header = landing.frame.header
+        func answer(_ answer: FrameAnswer) {
+            self.answer(answer, to: landing.frame.flight, landing.from, landing.fromGeneration, landing.serial)
+        }
+        switch completion {
+        case .committed(let watermark):
+            answer(.committed(watermark: watermark))
+            let sequence = header.span.sequence
+            let least = processes[slot][place].ledger.watermark(of: sequence, layers: processes[slot][place].layers)
+            processes[slot][place].engine.commit(
+                sequence, tokens: header.tokens, at: header.span.positions.lowerBound, watermark: least)
+            if let replica = processes[slot][place].replica {
+                work(slot, .landed(replica, [SequenceMark(sequence: sequence, watermark: least)]))
+            }
+        case .refused(let reason, _): answer(reason.isPassing ? .failed : .refused)
+        case .waiting: break
+        }
+    }
+
+    private mutating func answer(
+        _ answer: FrameAnswer, to flight: FlightID, _ source: Int, _ generation: UInt64, _ serial: UInt64
+    ) {
+        guard let index = processes[source].bulk.firstIndex(where: { $0.serial == serial }) else { return }
+        let at = max(now + delay(), processes[source].bulk[index].toSource)
+        processes[source].bulk[index].toSource = at
+        queue.push(.frameAnswer(slot: source, generation: generation, serial: serial, flight, answer), at: at)
+    }
+
+    // MARK: Broken links
+
+    /// What is on the link is lost; the source connects again.
+    mutating func cutBulk(_ slot: Int, _ serial: UInt64) {
+        guard let index = processes[slot].bulk.firstIndex(where: { $0.serial == serial }) else { return }
+        let link = processes[slot].bulk.remove(at: index)
+        quieten(link, from: slot)
+        processes[slot].book?.linkLost(StoreID(link.holder.incarnation.rawValue))
+        connectBulk(slot, link.holder, after: Self.retryDelay)
+    }
+
+    /// The holder gives up what was landing over a link that is closed.
+    private mutating func quieten(_ link: BulkLink, from slot: Int) {
+        guard let holder = processes.firstIndex(where: { $0.alive && $0.incarnation == link.holder.incarnation })
+        else { return }
+        abandon(at: holder) { $0.serial == link.serial }
+    }
+
+    private mutating func abandon(at slot: Int, _ which: (SimulatedStore.Landing) -> Bool) {
+        var places = processes[slot].replicas.indices.map { SimulatedProcess.StorePlace.replica($0) }
+        if processes[slot].stage != nil { places.append(.stage) }
+        for place in places {
+            for landing in processes[slot][place].landings where which(landing) {
+                processes[slot][place].landings.removeAll { $0.arrival.id == landing.arrival.id }
+                settle(processes[slot][place].ledger.abandon(landing.arrival.id), slot, place)
+            }
+        }
+    }
+
+    /// A process has ended: the links from it close, and those to it are to be made again.
+    mutating func linksEnd(_ slot: Int, _ incarnation: Incarnation, quietly: Bool) {
+        processes[slot].bulk.removeAll()
+        guard !quietly else { return }
+        for other in processes.indices where processes[other].alive {
+            abandon(at: other) { $0.from == slot }
+            for link in processes[other].bulk where link.holder.incarnation == incarnation {
+                cutBulk(other, link.serial)
+            }
+        }
+    }
+}

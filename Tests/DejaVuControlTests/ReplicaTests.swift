@@ -1,0 +1,222 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuKV
+import Testing
+
+extension Cluster {
+    /// One worker and a standby that holds its replica; one sequence that has made `steps` steps, of which the replica
+    /// has `copied` positions.
+    static func replicated(prompt: Int = 4, steps: Int, copied: Int) throws -> (Cluster, SequenceID) {
+        var cluster = try Cluster(replicasMax: 1)
+        cluster.start(workers: 1...2)
+        cluster.finishProbe()
+        cluster.settleReplicas(of: 2)
+        _ = cluster.submit(prompt: prompt, outputs: 100)
+        cluster.settleReplicas(of: 2)
+        for _ in 0...steps { cluster.complete() }
+        let sequence = try #require(cluster.replicating.last?.sequence)
+        let hold = try #require(cluster.holds[WorkerID(2)]?.first)
+        cluster.say(2, .replicated(hold.id, [SequenceMark(sequence: sequence, watermark: copied)]))
+        return (cluster, sequence)
+    }
+
+    /// The standby says under the new epoch what it has.
+    mutating func answer(_ id: UInt64, _ marks: [(SequenceID, Int)]) throws {
+        let place = try #require(places[WorkerID(id)])
+        say(
+            id,
+            .assigned(
+                place.pipeline, place.epoch, stageIndex: place.stageIndex,
+                marks.map { SequenceMark(sequence: $0.0, watermark: $0.1) }))
+    }
+}
+
+@Test func replica_standbyWithMemory_holdsEveryStage() throws {
+    var cluster = try Cluster(stages: 2, replicasMax: 2)
+    cluster.start(workers: 1...3)
+    #expect(cluster.holds[WorkerID(3)]?.map(\.stageIndex) == [0, 1])
+    #expect(cluster.holds[WorkerID(3)]?.map(\.layers) == [LayerRange(0, 6), LayerRange(6, 12)])
+    #expect(cluster.machine.status(at: cluster.now).pipelines[0].stages.map(\.holder) == [WorkerID(3), WorkerID(3)])
+}
+
+@Test func replica_memoryForOneStage_holdsOneAndReportsTheOther() throws {
+    var cluster = try Cluster(stages: 2, replicasMax: 1)
+    cluster.start(workers: 1...3)
+    #expect(cluster.holds[WorkerID(3)]?.map(\.stageIndex) == [0])
+    cluster.settleReplicas(of: 3)
+    cluster.finishProbe()
+    _ = cluster.submit()
+    #expect(cluster.machine.status(at: cluster.now).sequencesAtRisk == 1)
+    // Another standby takes the other stage.
+    cluster.hear(.workerJoined(WorkerID(4), cluster.hello(4)))
+    #expect(cluster.holds[WorkerID(4)]?.map(\.stageIndex) == [1])
+    cluster.settleReplicas(of: 4)
+    #expect(cluster.machine.status(at: cluster.now).sequencesAtRisk == 0)
+}
+
+@Test func replica_switchedOffOrNoMemory_isNone() throws {
+    for replicasMax in [0, 1] {
+        var cluster = try Cluster(replicasMax: replicasMax, replicates: replicasMax == 0)
+        cluster.start(workers: 1...2)
+        #expect(cluster.holds.isEmpty)
+    }
+}
+
+/// No frame arrives before its ticket: the source is told when the holder has said that the sequence is open.
+@Test func replica_newSequence_isOpenedAtTheHolderBeforeTheSourceIsTold() throws {
+    var cluster = try Cluster(replicasMax: 1)
+    cluster.start(workers: 1...2)
+    cluster.finishProbe()
+    cluster.settleReplicas(of: 2)
+    _ = cluster.submit()
+    #expect(cluster.replicating.isEmpty)
+    let opened = try #require(cluster.openedReplicas.first)
+    #expect(opened.worker == WorkerID(2) && opened.ticket.writer == Cluster.incarnation(1))
+    cluster.settleReplicas(of: 2)
+    let told = try #require(cluster.replicating.first)
+    #expect(told.worker == WorkerID(1) && told.ticket == opened.ticket && told.to.worker == WorkerID(2))
+    let own = try #require(cluster.opened.last)
+    #expect(own.ticket.number != told.ticket.number, "the holder's ticket is its own")
+}
+
+@Test func takeover_replicaWithEverything_runsNothingAgain() throws {
+    var (cluster, sequence) = try Cluster.replicated(steps: 3, copied: 7)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    #expect(cluster.places[WorkerID(2)]?.replica != nil)
+    try cluster.answer(2, [(sequence, 7)])
+    let pass = try #require(cluster.passes.first)
+    // 4 prompt tokens and 4 outputs are known: the next is a step.
+    #expect(pass.entries.map(\.first) == [7] && pass.entries.map(\.end) == [8])
+    #expect(cluster.machine.counters.positionsRunAgain == 0)
+    #expect(cluster.machine.counters.takeovers == 1)
+    let ticket = try #require(cluster.opened.last?.ticket)
+    #expect(ticket.writer == Cluster.incarnation(2) && ticket.number > cluster.replicating[0].ticket.number)
+    #expect(cluster.opened.last?.record.outputs.count == 4, "the record brings the outputs")
+    cluster.complete()
+    let report = try #require(cluster.machine.status(at: cluster.now).lastRecovery)
+    #expect(report.positionsRunAgain == 0 && report.stagesByReplica == 1 && report.firstToken > .zero)
+}
+
+@Test func takeover_replicaBehind_runsTheLagAgain() throws {
+    var (cluster, sequence) = try Cluster.replicated(steps: 3, copied: 5)
+    #expect(cluster.machine.status(at: cluster.now).positionsAtRisk == 2)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    try cluster.answer(2, [(sequence, 5)])
+    #expect(cluster.passes.first?.entries.map(\.first) == [5])
+    #expect(cluster.machine.counters.positionsRunAgain == 2)
+}
+
+/// A mark that was on its way when the source died counts: the holder answers under the new epoch what it has.
+@Test func takeover_holderHasMoreThanItHadSaid_startsThere() throws {
+    var (cluster, sequence) = try Cluster.replicated(steps: 3, copied: 5)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    try cluster.answer(2, [(sequence, 7)])
+    #expect(cluster.passes.first?.entries.map(\.first) == [7])
+}
+
+@Test func takeover_newStandby_getsReplicasOfEverythingOldestFirst() throws {
+    var (cluster, first) = try Cluster.replicated(steps: 1, copied: 5)
+    _ = cluster.submit(prompt: 3, outputs: 50)
+    cluster.settleReplicas(of: 2)
+    let second = try #require(cluster.replicating.last?.sequence)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    try cluster.answer(2, [(first, 5), (second, 0)])
+    cluster.replicating.removeAll()
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
+    cluster.settleReplicas(of: 3)
+    #expect(cluster.replicating.map(\.sequence) == [first, second])
+    #expect(cluster.replicating.allSatisfy { $0.worker == WorkerID(2) && $0.to.worker == WorkerID(3) })
+    #expect(cluster.replicating.allSatisfy { $0.ticket.writer == Cluster.incarnation(2) })
+    #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .serving, "steps go on")
+}
+
+@Test func holder_dies_sourceForgetsItAndAnotherStandbyHolds() throws {
+    var (cluster, sequence) = try Cluster.replicated(steps: 1, copied: 5)
+    _ = cluster.takeActions()
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
+    cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
+    let told = cluster.takeActions()
+    #expect(told.contains(.send(WorkerID(1), .endReplication(to: Cluster.incarnation(2)))))
+    #expect(cluster.holds[WorkerID(3)]?.count == 1)
+    #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .serving)
+    cluster.replicating.removeAll()
+    cluster.settleReplicas(of: 3)
+    #expect(cluster.replicating.map(\.sequence) == [sequence])
+}
+
+@Test func sourceAndHolder_dieAtOnce_recordIsRunAgain() throws {
+    var (cluster, _) = try Cluster.replicated(steps: 2, copied: 6)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
+    #expect(cluster.places[WorkerID(3)]?.replica == nil)
+    cluster.settle([3])
+    #expect(cluster.passes.first?.entries.map(\.first) == [0])
+    #expect(cluster.machine.counters.positionsRunAgain == 6)
+}
+
+/// The cells go to others only when the holder, too, has said that nobody can write there.
+@Test func release_replica_isWaitedFor() throws {
+    var (cluster, sequence) = try Cluster.replicated(steps: 1, copied: 5)
+    cluster.hear(.cancel(RequestID(1)))
+    while !cluster.passes.isEmpty { cluster.complete() }
+    cluster.releases.removeAll { $0.sequence != sequence }
+    #expect(cluster.releases.map(\.worker).sorted() == [WorkerID(1), WorkerID(2)])
+    cluster.say(1, .released(sequence))
+    #expect(cluster.machine.status(at: cluster.now).pipelines[0].cellsUsed == 256)
+    cluster.say(2, .released(sequence))
+    #expect(cluster.machine.status(at: cluster.now).pipelines[0].cellsUsed == 0)
+}
+
+/// A taker that was told already keeps what it has when another stage dies before the first pass.
+@Test func thirdStage_diesDuringTakeover_keepsTheMarks() throws {
+    var cluster = try Cluster(stages: 2, replicasMax: 1)
+    cluster.start(workers: 1...4)
+    cluster.settleReplicas(of: 3)
+    cluster.settleReplicas(of: 4)
+    cluster.finishProbe()
+    _ = cluster.submit(outputs: 100)
+    cluster.settleReplicas(of: 3)
+    for _ in 0..<3 { cluster.complete() }
+    let sequence = try #require(cluster.replicating.last?.sequence)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    try cluster.answer(3, [(sequence, 6)])
+    cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
+    #expect(cluster.places[WorkerID(3)]?.replica == nil, "it has the stage already")
+    #expect(cluster.places[WorkerID(4)]?.replica != nil)
+    try cluster.answer(3, [(sequence, 6)])
+    try cluster.answer(4, [(sequence, 5)])
+    #expect(cluster.passes.first?.entries.map(\.first) == [5])
+}
+
+@Test func hold_fails_standbyRestsAndIsTriedAgain() throws {
+    var cluster = try Cluster(replicasMax: 1)
+    cluster.start(workers: 1...2)
+    let hold = try #require(cluster.holds[WorkerID(2)]?.first)
+    cluster.say(2, .holdFailed(hold.id, DejaVuError(.resourceExhausted, "no memory")))
+    #expect(cluster.machine.status(at: cluster.now).workers[1].state == .resting)
+    #expect(cluster.machine.status(at: cluster.now).pipelines[0].stages[0].holder == nil)
+    cluster.holds.removeAll()
+    cluster.wait(.seconds(11), beating: [1, 2])
+    #expect(cluster.holds[WorkerID(2)]?.count == 1)
+}
+
+@Test func taker_holdsOthers_theyAreDiscardedAndMadeAnew() throws {
+    var cluster = try Cluster(stages: 2, replicasMax: 2)
+    cluster.start(workers: 1...3)
+    cluster.settleReplicas(of: 3)
+    _ = cluster.takeActions()
+    let held = cluster.holds[WorkerID(3)] ?? []
+    cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
+    #expect(cluster.takeActions().contains(.send(WorkerID(3), .discard(held[0].id))))
+    #expect(cluster.places[WorkerID(3)]?.replica == held[1].id)
+    cluster.settle([1, 3])
+    cluster.hear(.workerJoined(WorkerID(4), cluster.hello(4)))
+    #expect(cluster.holds[WorkerID(4)]?.map(\.stageIndex) == [0, 1])
+}
