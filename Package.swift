@@ -79,6 +79,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CChecksum", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
         module("DejaVuGGML", ["DejaVuCore", "CGGML", "CKernels"]),
+        module("DejaVuGGMLStore", ["DejaVuCore", "DejaVuKV", "DejaVuLib", "DejaVuGGML"]),
         module("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
 
         // The processes.
@@ -128,6 +129,7 @@ let package = Package(
         tests("DejaVuCore"),
         tests("DejaVuEngine", ["DejaVuCore"]),
         tests("DejaVuGGUF"),
+        tests("DejaVuGGMLStore", ["DejaVuCore", "DejaVuKV", "DejaVuLib", "DejaVuGGML"] + nio),
         tests("DejaVuKV", ["DejaVuCore"]),
         tests("DejaVuLib", ["DejaVuCore", "DejaVuKV", "CChecksum", "DejaVuTestStores", "DejaVuTestPeer"] + nio),
         tests("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),

