@@ -12,7 +12,8 @@ func engine_overATransport_feedsUnequalStagesAndReplica(kind: Kind) async throws
     options.frameBytesMax = 1500
     let harness = EngineHarness(layers: all, options: options)
     let parts = LayerRange.even(layers: 6, stages: 3) + [all]
-    let stores = try parts.map { try StoreKind.host.make("stage \($0)", layers: $0) }
+    var stores: [any KVStore] = []
+    for part in parts { stores.append(try await StoreKind.host.make("stage \(part)", layers: part)) }
     let names = Dictionary(uniqueKeysWithValues: stores.enumerated().map { ("\($0)", $1) })
     let text = testTokens(60, seed: 31)
     try await withFabric(kind, names) { fabric in
@@ -100,7 +101,7 @@ func streamIn_fromPeersOfUnequalDepth_bringsTheReplicaBack(kind: Kind) async thr
                 try await PeerStore.named("\(number)", over: fabric.near, priority: .restoration, within: patience))
         }
         for part in LayerRange.even(layers: 6, stages: 3) {
-            let taker = try StoreKind.host.make("taker", layers: part)
+            let taker = try await StoreKind.host.make("taker", layers: part)
             let ticket = Ticket(number: 1, sequence: id, layers: part, positionLimit: 33, writer: Incarnation(2))
             try await taker.open(ticket, tokens: [])
             let span = Span(sequence: id, layers: part, positions: 0..<33)

@@ -1,25 +1,60 @@
 import DejaVuCore
 import DejaVuKV
 import DejaVuLib
+import Glibc
 import Testing
 
 private let layers = LayerRange(0, 5)
 private let rowBytes = 48
 
-/// A store here, or one behind a transport.
+/// What keeps the rows.
 enum StoreKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
-    case plain, host
+    case host, disk, ggmlDevice, fasterTransformerDevice
     var testDescription: String { rawValue }
 
-    func make(_ name: String, layers: LayerRange) throws -> any KVStore {
+    /// - Parameter directory: empty, for what needs one.
+    func make(_ name: String, layers: LayerRange, directory: String = "") async throws -> any KVStore {
+        let numericClass = NumericClass(hash: 7)
+        let row = try KVRow(headCount: 2, headSize: 6, elementBytes: 2)
         switch self {
-        case .plain: LedgerStore(name, layers: layers, rowBytes: rowBytes)
         case .host:
-            try HostStore(
-                name: name, layers: layers, rowBytes: rowBytes, numericClass: NumericClass(hash: 7),
+            return try HostStore(
+                name: name, layers: layers, rowBytes: rowBytes, numericClass: numericClass,
                 options: HostStore.Options(budget: 4 << 20))
+        case .disk:
+            var options = DiskStore.Options(directory: directory, budget: 16 << 20)
+            options.sync = .onClose
+            return try await DiskStore.open(
+                name: name, layers: layers, rowBytes: rowBytes, numericClass: numericClass, options: options)
+        case .ggmlDevice:
+            return try device(name, .ggml(row, layers: layers, cellCount: 512), numericClass)
+        case .fasterTransformerDevice:
+            return try device(
+                name, .fasterTransformer(row, layers: layers, batch: 3, length: 100, x: 2), numericClass)
         }
     }
+
+    private func device(_ name: String, _ layout: KVLayout, _ numericClass: NumericClass) throws -> DeviceStore {
+        var cost = EmulatedDevice.Cost()
+        cost.launch = .zero
+        return try DeviceStore(
+            name: name, layout: layout, memory: EmulatedDevice(layout: layout, cost: cost), numericClass: numericClass)
+    }
+}
+
+/// A directory for a test, which goes with it.
+private func withDirectory(_ body: (String) async throws -> Void) async throws {
+    let path = "/tmp/dejavu-pairs-\(getpid())-\(UInt64.random(in: 0 ... .max))"
+    guard mkdir(path, 0o700) == 0 else { throw DejaVuError(.unavailable, "no directory") }
+    let result: (any Error)?
+    do {
+        try await body(path)
+        result = nil
+    } catch { result = error }
+    for name in (try? PosixFileSystem().list(path)) ?? [] { unlink(path + "/" + name) }
+    unlink(path + "/lock")
+    rmdir(path)
+    if let result { throw result }
 }
 
 /// Where a destination is.
@@ -33,11 +68,17 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
 func withStore(
     _ kind: StoreKind, _ way: Way, _ body: (any KVStore, any KVStore) async throws -> Void
 ) async throws {
-    let store = try kind.make("\(kind) over \(way)", layers: layers)
-    guard let transport = way.kind else { return try await body(store, store) }
-    try await withFabric(transport, ["store": store]) { fabric in
-        let peer = try await PeerStore.named("store", over: fabric.near, priority: .handOver, within: patience)
-        try await body(peer, store)
+    try await withDirectory { directory in
+        let store = try await kind.make("\(kind) over \(way)", layers: layers, directory: directory)
+        if let transport = way.kind {
+            try await withFabric(transport, ["store": store]) { fabric in
+                let peer = try await PeerStore.named("store", over: fabric.near, priority: .handOver, within: patience)
+                try await body(peer, store)
+            }
+        } else {
+            try await body(store, store)
+        }
+        try await (store as? DiskStore)?.close()
     }
 }
 
@@ -55,7 +96,7 @@ func scatter_anyPairOfStores_movesEveryByte(pair: (StoreKind, Way, StoreKind, Wa
     var random = SeededGenerator(seed: 11)
     try await withStore(pair.0, pair.1) { source, sourceItself in
         try await withStore(pair.2, pair.3) { target, targetItself in
-            for round in 0..<8 {
+            for round in 0..<4 {
                 let id = SequenceID(UInt64(100 + round))
                 let text = testTokens(random.next(in: 1...80), seed: UInt64(round))
                 let first = random.next(below: 5)

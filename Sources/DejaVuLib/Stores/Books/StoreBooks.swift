@@ -254,6 +254,11 @@ struct StoreBooks<Place: Sendable>: Sendable {
             guard var use = uses[ended.arrival], let outcome = Self.outcome(ended.completion, use.span) else {
                 continue
             }
+            if case .success = outcome {
+                followup.ended.append((ended.arrival, true))
+            } else {
+                followup.ended.append((ended.arrival, false))
+            }
             if let waiter = use.waiter {
                 uses[ended.arrival] = nil
                 followup.outcomes.append((waiter, outcome))
