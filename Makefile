@@ -14,7 +14,7 @@ BINARY := .build/release/dejavu
 PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
-.PHONY: help deps deps-test build build-tests run test test-swift verify sim bench fmt check docs docs-library clean
+.PHONY: help deps deps-test build build-tests run test test-swift verify sim bench bench-stream fmt check docs docs-library clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -59,7 +59,10 @@ bench-%: build ## One benchmark against its bar: make bench-serve
 	Tools/build-llama-cpp.sh .deps/llama.cpp
 	python3 Tools/bench-$*.py --dejavu $(abspath $(BINARY)) --model $(MODEL)
 
-bench: bench-kernels bench-serve ## All benchmarks
+bench-stream: build ## KV streaming against its bars, in about a quarter of an hour
+	python3 Tools/bench-stream.py --dejavu $(abspath $(BINARY)) --model $(MODEL) --directory $(or $(DIRECTORY),.build)
+
+bench: bench-kernels bench-serve bench-stream ## All benchmarks
 
 fmt: ## Format the Swift code
 	swift format -i -r -p Sources Tests Examples Package.swift

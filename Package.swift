@@ -106,7 +106,8 @@ let package = Package(
         module(
             "DejaVuBench",
             [
-                "DejaVuCore", "DejaVuPlot", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                "DejaVuCore", "DejaVuKV", "DejaVuLib", "DejaVuPlot",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ] + nio),
         module(

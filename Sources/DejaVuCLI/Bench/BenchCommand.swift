@@ -4,6 +4,6 @@ import ArgumentParser
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measure a server or the compute kernels.",
-        subcommands: [BenchServeCommand.self, BenchKernelsCommand.self])
+        abstract: "Measure a server, the compute kernels or KV streaming.",
+        subcommands: [BenchServeCommand.self, BenchKernelsCommand.self, BenchStreamCommand.self])
 }

@@ -68,6 +68,7 @@ public enum RunCopier {
             destination: destination + first.destinationOffset, destinationStride: loop.destinationStride)
         // Runs of a block of elements are so short that a call of memcpy costs more than the copy.
         switch first.bytes {
+        case 1: row.copy(as: UInt8.self)
         case 2: row.copy(as: UInt16.self)
         case 4: row.copy(as: UInt32.self)
         case 8: row.copy(as: UInt64.self)

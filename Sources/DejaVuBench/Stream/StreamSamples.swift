@@ -1,0 +1,90 @@
+import DejaVuCore
+
+/// What one part of the benchmark measured, for whoever compares: raw samples, in the order in which they were taken.
+/// Sample i of each variant belongs to round i.
+package struct StreamSamples: Encodable, Sendable {
+    package struct Series: Encodable, Sendable {
+        package let name: String
+        package var values: [Double] = []
+    }
+    /// Of runs whose compute is emulated.
+    package struct Usage: Encodable, Sendable {
+        package var passes = 0
+        package var latePasses = 0
+        /// The largest of any run: of all processors.
+        package var processorShare = 0.0
+        package var lateShare: Double { passes == 0 ? 0 : Double(latePasses) / Double(passes) }
+        /// The figures mean something: at most 80% of the processors used, at most 1% of wake-ups late.
+        package var isValid: Bool { processorShare <= 0.8 && lateShare <= 0.01 }
+
+        private enum Keys: String, CodingKey { case passes, latePasses, processorShare, lateShare, isValid }
+        package func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: Keys.self)
+            try container.encode(passes, forKey: .passes)
+            try container.encode(latePasses, forKey: .latePasses)
+            try container.encode(processorShare, forKey: .processorShare)
+            try container.encode(lateShare, forKey: .lateShare)
+            try container.encode(isValid, forKey: .isValid)
+        }
+    }
+
+    package let part: String
+    /// What was measured, in words and figures.
+    package var settings: [String: String] = [:]
+    package var series: [Series] = []
+    /// By variant.
+    package var usage: [String: Usage] = [:]
+
+    package init(_ part: String) { self.part = part }
+
+    mutating func add(_ value: Double, to name: String) {
+        if let index = series.firstIndex(where: { $0.name == name }) {
+            series[index].values.append(value)
+        } else {
+            series.append(Series(name: name, values: [value]))
+        }
+    }
+
+    mutating func add(_ outcome: StreamTrial.Outcome, of variant: String) {
+        var sum = usage[variant] ?? Usage()
+        sum.passes += outcome.lateness.passes
+        sum.latePasses += outcome.lateness.late
+        sum.processorShare = max(sum.processorShare, outcome.processorShare)
+        usage[variant] = sum
+    }
+}
+
+/// How long everything may take.
+package struct StreamBenchOptions: Sendable {
+    /// Rounds that count; one before them does not.
+    package var rounds = 5
+    /// Everything smaller: to see whether it works.
+    package var isQuick = false
+    /// For the disk store; its file system is what is measured.
+    package var directory = "."
+    /// Told what is measured next.
+    package var progress: @Sendable (String) -> Void = { _ in }
+
+    package init() {}
+
+    /// Calls each variant in turn, every other round in reverse order; the first round does not count.
+    func interleave<Variant>(
+        _ variants: [Variant], _ measure: (Variant, _ counts: Bool) throws(DejaVuError) -> Void
+    ) throws(DejaVuError) {
+        for round in 0...rounds {
+            for variant in round % 2 == 0 ? variants : variants.reversed() {
+                progress("round \(round) of \(rounds): \(variant)")
+                try measure(variant, round > 0)
+            }
+        }
+    }
+}
+
+extension Sequence<Double> {
+    /// The middle one.
+    var median: Double {
+        let sorted = self.sorted()
+        guard !sorted.isEmpty else { return 0 }
+        return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+    }
+}
