@@ -100,9 +100,13 @@ struct StreamTrial {
             outcome.steps.append(compute.elapsed - last)
             last = compute.elapsed
         }
-        if let subscription {
+        if let engine, let subscription {
             let from = BenchClock.now
-            try blocking { () throws(DejaVuError) in try await subscription.caughtUp(within: Self.patience) }
+            try blocking { () throws(DejaVuError) in
+                // First until the last notes are taken in: before that there is no backlog to see.
+                try await engine.settled(within: Self.patience)
+                try await subscription.caughtUp(within: Self.patience)
+            }
             compute.spent(BenchClock.now - from)
         }
         outcome.total = compute.elapsed
