@@ -89,15 +89,27 @@ def kill(options):
         with Server(options.binary, options.model, "--stages", stages, "--threads", 1,
                     "--standbys", standbys) as server:
             undisturbed = stream_tokens(server.url, jobs)
+            pauses = []
             for number in range(rounds):
+                server.wait_for_replicas()
                 def strike(seen):
                     if seen == 40 * (1 + number % 4):
                         victims = server.stage_processes()
                         os.kill(victims[number % len(victims)], signal.SIGKILL)
                 texts = stream_tokens(server.url, jobs, on_token=strike)
                 expect(texts == undisturbed, f"{stages} stages, round {number}: a text differs after the kill")
-            lost = get_json(server.url + "/cluster")["cluster"]["workers_lost"]
+                last = get_json(server.url + "/cluster")["cluster"]["last_recovery"]
+                pauses.append(round(1000 * last["pause_seconds"]) if last else None)
+            cluster = get_json(server.url + "/cluster")["cluster"]
+            lost = cluster["workers_lost"]
             expect(lost >= rounds, f"only {lost} of {rounds} kills were noticed")
+            again = cluster["positions_run_again"]
+            print(f"  {stages} stages, {standbys} standbys: {cluster['takeovers']} of {lost} by replicas,"
+                  f" {again} positions run again, pauses {pauses} ms")
+            if standbys > 0:
+                # Without replicas each kill costs every stream its prompt and 20 tokens or more.
+                expect(cluster["takeovers"] == rounds, f"{cluster['takeovers']} takeovers in {rounds} kills")
+                expect(again <= rounds * len(jobs) * 3, f"{again} positions were run again in {rounds} kills")
 
 
 @check

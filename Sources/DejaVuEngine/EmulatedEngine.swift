@@ -16,7 +16,7 @@ public final class EmulatedEngine: StageEngine {
     private struct OpenSequence {
         let record: SequenceRecord
         let cells: CellRun
-        var watermark = 0
+        var watermark: Int
     }
 
     /// - Throws: `.invalidArgument` if the profile, the layers or the cells make no sense, `.resourceExhausted` if
@@ -42,7 +42,12 @@ public final class EmulatedEngine: StageEngine {
             kvBytesPerPositionAndLayer: profile.kvBytesPerPositionAndLayer, numericClass: profile.numericClass)
     }
 
-    public func open(_ record: SequenceRecord, cells: CellRun) throws(DejaVuError) {
+    public var memory: any StageMemory { rows }
+
+    public func open(_ record: SequenceRecord, cells: CellRun, watermark: Int) throws(DejaVuError) {
+        guard watermark >= 0, watermark <= min(record.knownCount, cells.count) else {
+            throw DejaVuError(.invalidArgument, "\(record.id) cannot hold \(watermark) positions already")
+        }
         guard cells.start >= 0, cells.count > 0, cells.start <= stage.cellCount,
             cells.count <= stage.cellCount - cells.start
         else {
@@ -52,7 +57,7 @@ public final class EmulatedEngine: StageEngine {
         for (other, state) in open where state.cells.start < cells.end && cells.start < state.cells.end {
             throw DejaVuError(.invalidArgument, "the cells of \(record.id) are those of \(other)")
         }
-        open[record.id] = OpenSequence(record: record, cells: cells)
+        open[record.id] = OpenSequence(record: record, cells: cells, watermark: watermark)
     }
 
     public func release(_ sequence: SequenceID) { open[sequence] = nil }

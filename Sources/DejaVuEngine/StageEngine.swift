@@ -45,8 +45,14 @@ public enum StageOutput: Sendable {
 public protocol StageEngine: AnyObject {
     var stage: StageDescription { get }
 
-    /// Gives a sequence its cells. Its watermark is 0. The run does not overlap that of any other open sequence.
-    func open(_ record: SequenceRecord, cells: CellRun) throws(DejaVuError)
+    /// The cells, for those who copy rows out of them and into them.
+    var memory: any StageMemory { get }
+
+    /// Gives a sequence its cells. The run does not overlap that of any other open sequence.
+    ///
+    /// - Parameter watermark: how many leading positions lie in the cells already, put there through `memory`; the
+    ///   record has their tokens.
+    func open(_ record: SequenceRecord, cells: CellRun, watermark: Int) throws(DejaVuError)
 
     /// Forgets a sequence; its cells may be given to another. Unknown sequences are ignored.
     func release(_ sequence: SequenceID)
@@ -68,4 +74,27 @@ public protocol StageEngine: AnyObject {
 
 extension StageEngine {
     public var rewriteMismatchCount: UInt64 { 0 }
+}
+
+extension StageEngine {
+    /// Gives a sequence cells in which nothing of it is yet.
+    public func open(_ record: SequenceRecord, cells: CellRun) throws(DejaVuError) {
+        try open(record, cells: cells, watermark: 0)
+    }
+}
+
+/// A stage's cells as bytes: in each layer one row for each cell, K and then V.
+///
+/// Any thread may call it while the engine computes, as long as nobody reads rows that somebody else writes: passes
+/// write above a sequence's watermark, so do frames, and never both; what is read is below it. It outlives its engine
+/// for as long as it is held.
+public protocol StageMemory: AnyObject, Sendable {
+    /// Bytes of K and V of one position in one layer.
+    var rowBytes: Int { get }
+    /// Copies the rows of some cells out, `rowBytes` each.
+    ///
+    /// - Parameter layer: counted from the stage's first.
+    func read(layer: Int, cells: Range<Int>, into bytes: UnsafeMutableRawBufferPointer)
+    /// Copies rows in.
+    func write(layer: Int, cells: Range<Int>, from bytes: UnsafeRawBufferPointer)
 }

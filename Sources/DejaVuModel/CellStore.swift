@@ -1,9 +1,11 @@
 import DejaVuCore
+import DejaVuEngine
 import DejaVuGGML
 
 /// The KV memory of a stage: for each of its layers K and V, F16 `[keySize, cells + scratch]`. A sequence owns a
 /// contiguous run of cells. The last rows of each are scratch: what must not be written anywhere is written there.
-struct CellStore {
+final class CellStore: StageMemory, @unchecked Sendable {
+    // Sendable: the tensors never change; who may touch which rows is the caller's to say (see `StageMemory`).
     let keys: [Tensor]
     let values: [Tensor]
     let cellCount: Int
@@ -34,6 +36,38 @@ struct CellStore {
         self.scratchCount = scratchCount
         // Attention never reads a cell that was not written, so nothing has to be zeroed.
         try context.allocate(on: backend, zeroed: false)
+    }
+
+    // MARK: StageMemory
+
+    var rowBytes: Int { keys[0].rowStride + values[0].rowStride }
+
+    func read(layer: Int, cells: Range<Int>, into bytes: UnsafeMutableRawBufferPointer) {
+        check(cells, bytes.count)
+        let width = keys[layer].rowStride
+        for (row, cell) in cells.enumerated() {
+            let start = row * 2 * width
+            keys[layer].get(UnsafeMutableRawBufferPointer(rebasing: bytes[start..<start + width]), at: cell * width)
+            values[layer].get(
+                UnsafeMutableRawBufferPointer(rebasing: bytes[start + width..<start + 2 * width]), at: cell * width)
+        }
+    }
+
+    func write(layer: Int, cells: Range<Int>, from bytes: UnsafeRawBufferPointer) {
+        check(cells, bytes.count)
+        let width = keys[layer].rowStride
+        for (row, cell) in cells.enumerated() {
+            let start = row * 2 * width
+            keys[layer].set(UnsafeRawBufferPointer(rebasing: bytes[start..<start + width]), at: cell * width)
+            values[layer].set(
+                UnsafeRawBufferPointer(rebasing: bytes[start + width..<start + 2 * width]), at: cell * width)
+        }
+    }
+
+    private func check(_ cells: Range<Int>, _ byteCount: Int) {
+        precondition(
+            cells.lowerBound >= 0 && cells.upperBound <= cellCount && byteCount == cells.count * rowBytes,
+            "rows outside of the cells")
     }
 
     /// The rows of K and V at a range of cells of a layer of the stage.

@@ -74,7 +74,9 @@ package final class GGMLStageEngine: StageEngine {
     /// Bytes of memory to compute in, so far.
     package var computeByteCount: Int { graphs.computeByteCount }
 
-    package func open(_ record: SequenceRecord, cells run: CellRun) throws(DejaVuError) {
+    package var memory: any StageMemory { cells }
+
+    package func open(_ record: SequenceRecord, cells run: CellRun, watermark: Int) throws(DejaVuError) {
         guard sequences[record.id] == nil else {
             throw DejaVuError(.invalidArgument, "\(record.id) is open already", subject: "sequence")
         }
@@ -89,10 +91,14 @@ package final class GGMLStageEngine: StageEngine {
             throw DejaVuError(
                 .invalidArgument, "cells \(run.start)+\(run.count) belong to \(other.record.id)", subject: "cells")
         }
+        guard watermark >= 0, watermark <= min(record.knownCount, run.count) else {
+            throw DejaVuError(
+                .invalidArgument, "\(record.id) cannot hold \(watermark) positions already", subject: "watermark")
+        }
         try check(record.prompt)
         try check(record.outputs)
         try record.sampling.check(vocabularySize: model.vocabularySize)
-        sequences[record.id] = OpenSequence(record: record, cells: run)
+        sequences[record.id] = OpenSequence(record: record, cells: run, watermark: watermark)
     }
 
     package func release(_ sequence: SequenceID) { sequences[sequence] = nil }

@@ -6,11 +6,12 @@ struct OpenSequence {
     let cells: CellRun
     /// The tokens at the positions from 0, as far as they are known here: the record's, and what passes brought.
     var tokens: [TokenID]
-    var watermark = 0
+    var watermark: Int
 
-    init(record: SequenceRecord, cells: CellRun) {
+    init(record: SequenceRecord, cells: CellRun, watermark: Int) {
         self.record = record
         self.cells = cells
+        self.watermark = watermark
         tokens = record.prompt + record.outputs
     }
 

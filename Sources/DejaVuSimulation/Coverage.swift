@@ -97,16 +97,18 @@ extension World {
         guard let id = processes[slot].link, let worker = status.workers.first(where: { $0.id == id }) else {
             return .idle
         }
+        // Each running sequence may have the rows of a step or two on the way.
+        let usual = 2 * status.sequencesRunning
         if let index = worker.stageIndex, let pipeline = status.pipelines.first(where: { $0.id == worker.pipeline }) {
             if pipeline.state != .serving { return processes[slot].told?.replica != nil ? .taker : .joiner }
             let stage = pipeline.stages[index]
             guard stage.holder != nil else { return .sourceAlone }
-            return stage.replicaReady && stage.replicaLag <= 8 ? .source : .sourceOfNew
+            return stage.replicaReady && stage.replicaLag <= usual ? .source : .sourceOfNew
         }
         guard !worker.replicas.isEmpty else { return .idle }
         guard worker.replicas.allSatisfy({ $0.ready }) else { return .loading }
         let lag = status.pipelines.flatMap(\.stages).reduce(0) { $0 + ($1.holder == id ? $1.replicaLag : 0) }
-        return lag <= 8 ? .holder : .filling
+        return lag <= usual ? .holder : .filling
     }
 
     var phase: Phase {

@@ -33,6 +33,8 @@ struct SimulatedProcess: Sendable {
     var stage: SimulatedStore?
     /// In the order in which they were made.
     var replicas: [SimulatedStore] = []
+    /// Could not be loaded.
+    var failedReplicas: [ReplicaID] = []
     /// What the stage copies to holders.
     var book: SubscriptionBook?
     var bulk: [BulkLink] = []

@@ -22,6 +22,7 @@ extension World {
     mutating func finishReplicaLoad(_ slot: Int, _ assignment: ReplicaAssignment) {
         if processes[slot].failsLoadNext {
             processes[slot].failsLoadNext = false
+            processes[slot].failedReplicas.append(assignment.id)
             let error = DejaVuError(.invalidFile, "the weights cannot be read")
             return work(slot, .replicaLoadFailed(assignment.id, error))
         }
@@ -70,6 +71,8 @@ extension World {
     }
 
     private mutating func promote(_ slot: Int, _ id: ReplicaID) {
+        // It was told before it could say so.
+        if processes[slot].failedReplicas.contains(id) { return }
         guard let index = processes[slot].replicas.firstIndex(where: { $0.replica == id }) else {
             return note("process \(slot) was told to take over with \(id), which it has not")
         }

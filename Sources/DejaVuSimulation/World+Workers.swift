@@ -27,6 +27,7 @@ extension World {
         let hello = WorkerHello(
             incarnation: processes[slot].incarnation, term: processes[slot].machine.term,
             model: scenario.configuration.model, peerAddress: "sim:\(slot)",
+            bulkAddress: "bulk:\(slot)",
             layerCount: scenario.configuration.layerCount,
             kvBytesPerPositionAndLayer: Scenario.kvBytesPerPositionAndLayer, kvBytesMax: plan.kvBytesMax,
             replicaBytesMax: plan.replicaBytesMax, numericClass: NumericClass(hash: 1), processID: Int32(slot + 1),

@@ -48,7 +48,7 @@ struct Cluster {
         let layers = (12 + stageCount - 1) / stageCount
         var hello = WorkerHello(
             incarnation: Self.incarnation(id), term: nil, model: machine.configuration.model,
-            peerAddress: "unix:/\(id)", layerCount: 12, kvBytesPerPositionAndLayer: 8,
+            peerAddress: "unix:/\(id)", bulkAddress: "unix:/bulk\(id)", layerCount: 12, kvBytesPerPositionAndLayer: 8,
             kvBytesMax: cellsPerStage * layers * 8, replicaBytesMax: replicasMax * cellsPerStage * layers * 8,
             numericClass: NumericClass(hash: 5), processID: Int32(id), name: "local-\(id)")
         change(&hello)

@@ -205,6 +205,7 @@ extension WorkerHello {
     ) -> WorkerHello {
         WorkerHello(
             incarnation: incarnation, term: term ?? self.term, model: model ?? self.model, peerAddress: peerAddress,
+            bulkAddress: bulkAddress,
             layerCount: layerCount ?? self.layerCount, kvBytesPerPositionAndLayer: kvBytesPerPositionAndLayer,
             kvBytesMax: kvBytesMax ?? self.kvBytesMax, replicaBytesMax: replicaBytesMax ?? self.replicaBytesMax,
             numericClass: numericClass ?? self.numericClass, processID: processID, name: name)

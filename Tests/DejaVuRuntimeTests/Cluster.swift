@@ -50,11 +50,15 @@ let key: ClusterKey = .random()
 /// An emulated worker inside the test process.
 func worker(
     joining address: LinkAddress, name: String, key: ClusterKey = key, peers: PeerListening = .host(nil),
-    profile: EmulationProfile = profile, grace: TimeSpan = .seconds(5), meter: EmulationMeter = EmulationMeter()
+    profile: EmulationProfile = profile, grace: TimeSpan = .seconds(5), meter: EmulationMeter = EmulationMeter(),
+    replicaBytesMax: Int = 1 << 30
 ) throws -> WorkerProcess {
     var options = WorkerOptions(controller: address, key: key, name: name, peerListening: peers)
     options.orphanGrace = grace
-    return try WorkerProcess(options: options, model: WorkerModel(profile, kvBytesMax: 1 << 30), logger: quiet) {
+    return try WorkerProcess(
+        options: options, model: WorkerModel(profile, kvBytesMax: 1 << 30, replicaBytesMax: replicaBytesMax),
+        logger: quiet
+    ) {
         (assignment, progress) throws(DejaVuError) in
         try EmulatedEngine(
             profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress,

@@ -37,7 +37,10 @@ private final class TrappedEngine: StageEngine {
         self.trap = trap
     }
     var stage: StageDescription { engine.stage }
-    func open(_ record: SequenceRecord, cells: CellRun) throws(DejaVuError) { try engine.open(record, cells: cells) }
+    var memory: any StageMemory { engine.memory }
+    func open(_ record: SequenceRecord, cells: CellRun, watermark: Int) throws(DejaVuError) {
+        try engine.open(record, cells: cells, watermark: watermark)
+    }
     func release(_ sequence: SequenceID) { engine.release(sequence) }
     func watermark(of sequence: SequenceID) -> Int { engine.watermark(of: sequence) }
     func run(_ pass: Pass, hidden: [UInt8]?) throws(DejaVuError) -> StageOutput {

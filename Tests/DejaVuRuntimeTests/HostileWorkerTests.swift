@@ -42,7 +42,8 @@ private final class FakeWorker: Sendable {
         .hello(
             WorkerHello(
                 incarnation: incarnation ?? self.incarnation, term: nil, model: profile.model,
-                peerAddress: "unix:/tmp/none.sock", layerCount: profile.layerCount,
+                peerAddress: "unix:/tmp/none.sock", bulkAddress: "unix:/tmp/none-bulk.sock",
+                layerCount: profile.layerCount,
                 kvBytesPerPositionAndLayer: profile.kvBytesPerPositionAndLayer, kvBytesMax: 1 << 30,
                 replicaBytesMax: 1 << 30, numericClass: profile.numericClass, processID: 1, name: "fake"))
     }

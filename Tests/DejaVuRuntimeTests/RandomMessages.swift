@@ -81,6 +81,7 @@ struct RandomMessages {
     mutating func hello() -> WorkerHello {
         WorkerHello(
             incarnation: id(), term: maybe { $0.term() }, model: ModelID(digest: text()), peerAddress: text(),
+            bulkAddress: text(),
             layerCount: number(1000), kvBytesPerPositionAndLayer: number(), kvBytesMax: number(),
             replicaBytesMax: number(), numericClass: NumericClass(hash: generator.next()),
             processID: Int32(number(1 << 30)), name: text())

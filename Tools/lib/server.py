@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.request
 
 
@@ -23,6 +24,8 @@ class Server:
     def __init__(self, binary, model, *arguments, ready_seconds=120):
         self.log = tempfile.NamedTemporaryFile("w+", prefix="dejavu-", suffix=".log", delete=False)
         command = [str(binary), "serve", str(model), "--listen", "127.0.0.1:0", *map(str, arguments)]
+        words = [str(a) for a in arguments]
+        self.standbys = int(words[words.index("--standbys") + 1]) if "--standbys" in words else 1
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.url = None
         timer = threading.Timer(ready_seconds, self.process.kill)
@@ -41,6 +44,20 @@ class Server:
         with urllib.request.urlopen(self.url + "/cluster", timeout=10) as answer:
             workers = json.load(answer)["cluster"]["workers"]
         return [w["process_id"] for w in workers if w["stage"] is not None]
+
+    def wait_for_replicas(self, seconds=60):
+        """Until every stage runs and has a replica, as far as there is a standby to hold it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with urllib.request.urlopen(self.url + "/cluster", timeout=10) as answer:
+                cluster = json.load(answer)["cluster"]
+            standbys = [w for w in cluster["workers"] if w["stage"] is None]
+            stages = [s for p in cluster["pipelines"] for s in p["stages"]]
+            running = all(s["worker"] for s in stages)
+            if running and (self.standbys == 0 or standbys and all(s["replica_ready"] for s in stages)):
+                return
+            time.sleep(0.05)
+        raise AssertionError("some stage has no replica")
 
     def tail(self, lines=30):
         """The end of what the server has logged."""

@@ -1,5 +1,6 @@
 import DejaVuBench
 import DejaVuCore
+import DejaVuEngine
 import DejaVuGGUF
 import DejaVuModel
 import Glibc

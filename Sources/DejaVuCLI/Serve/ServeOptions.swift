@@ -2,6 +2,11 @@ import ArgumentParser
 import DejaVuCore
 import DejaVuLib
 
+/// Whether standbys hold copies of the stages' KV.
+enum Replication: String, CaseIterable, ExpressibleByArgument {
+    case auto, on, off
+}
+
 /// The shape of what is served: pipelines, stages, standbys.
 struct TopologyOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Cut the layers into this many stages, one worker each.", valueName: "count"))
@@ -10,6 +15,14 @@ struct TopologyOptions: ParsableArguments {
     var pipelines = 1
     @Option(help: ArgumentHelp("Workers that wait to take over from one that dies.", valueName: "count"))
     var standbys = 1
+    @Option(
+        help: ArgumentHelp(
+            """
+            Copy the stages' KV to standbys, so that one that takes over goes on where the other stopped: `auto` as \
+            far as there are standbys with the memory, `on` refuses to start without any, `off` never.
+            """,
+            valueName: "auto|on|off"))
+    var replicate: Replication = .auto
     @Option(help: ArgumentHelp("Workers that this command starts itself; the others join.", valueName: "count"))
     var localWorkers: Int?
 
@@ -18,6 +31,9 @@ struct TopologyOptions: ParsableArguments {
     func check() throws {
         if !(1...1024).contains(stages) { throw ValidationError("--stages must be 1 to 1024") }
         if !(1...64).contains(pipelines) { throw ValidationError("--pipelines must be 1 to 64") }
+        if replicate == .on, standbys == 0 {
+            throw ValidationError("--replicate on needs --standbys, to hold the copies")
+        }
         if !(0...64).contains(standbys) { throw ValidationError("--standbys must be 0 to 64") }
         if let localWorkers, !(0...1024).contains(localWorkers) {
             throw ValidationError("--local-workers must be 0 to 1024")

@@ -29,10 +29,11 @@ extension ServeProcess {
         limits.chunkRowsMax = min(command.admission.promptChunk, command.admission.tokenBudget)
         limits.microbatchSequencesMax = min(limits.microbatchSequencesMax, limits.passRowsMax)
         limits.queueTokensMax = max(limits.queueTokensMax, contextLength)
-        let configuration = ControllerConfiguration(
+        var configuration = ControllerConfiguration(
             model: source.modelID, layerCount: source.layerCount, vocabularyCount: source.vocabularyCount,
             numericClass: source.numericClass(command.device.kernels), stageCount: command.topology.stages,
             pipelineCount: command.topology.pipelines, limits: limits)
+        configuration.replicates = command.topology.replicate != .off
         var options = ControllerOptions(
             configuration: configuration, stateDirectory: "", localWorkers: localWorkers(command, source))
         (options.stateDirectory, options.isStateTemporary) = stateDirectory(command)
@@ -48,9 +49,12 @@ extension ServeProcess {
         // A standby does not compute, so the cores belong to the stages.
         let threads = command.device.threadCount(workers: topology.stages * topology.pipelines)
         let perStage = (DeviceDefaults.kvBytes(source) + topology.stages - 1) / topology.stages
+        let device = command.device.deviceMemory?.bytes ?? perStage
+        let (replicas, overflow) = device.multipliedReportingOverflow(by: topology.stages * topology.pipelines)
         var arguments = ["dejavu", "worker", "--local", "--model", command.model]
         arguments += command.device.arguments(
-            threads: threads, deviceMemoryBytes: command.device.deviceMemory?.bytes ?? perStage)
+            threads: threads, deviceMemoryBytes: device,
+            replicaMemoryBytes: command.device.replicaMemory?.bytes ?? (overflow ? 1 << 50 : min(replicas, 1 << 50)))
         arguments += command.logging.arguments
         return LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
     }

@@ -14,6 +14,11 @@ struct DeviceOptions: ParsableArguments {
     var threads: Int?
     @Option(help: "Memory for KV on each worker's device, like 512M or 4G.")
     var deviceMemory: ByteSize?
+    @Option(
+        help: ArgumentHelp(
+            "Memory for copies of other workers' KV while a worker waits without a stage; 0 for none.",
+            discussion: "As much as all stages have where `serve` starts the worker, else as --device-memory."))
+    var replicaMemory: ByteSize?
     @Option(help: "Who multiplies matrices: `native`, our kernels over repacked weights, or `reference`, ggml's own.")
     var kernels: KernelSet = .native
     @Option(
@@ -38,9 +43,10 @@ struct DeviceOptions: ParsableArguments {
     func threadCount(workers: Int) -> Int { threads ?? max(1, Machine.coreCount / max(1, workers)) }
 
     /// The arguments that make a child's options the same.
-    func arguments(threads: Int, deviceMemoryBytes: Int) -> [String] {
+    func arguments(threads: Int, deviceMemoryBytes: Int, replicaMemoryBytes: Int) -> [String] {
         [
-            "--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--kernels", kernels.rawValue,
+            "--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--replica-memory",
+            "\(replicaMemoryBytes)", "--kernels", kernels.rawValue,
             "--weight-cache", weightCacheDirectory() ?? "off",
         ] + (checkRewrites ? ["--check-rewrites"] : [])
     }

@@ -72,15 +72,15 @@ enum ModelSource: Sendable {
         }
     }
 
-    func workerModel(kernels: KernelSet, kvBytesMax: Int) -> WorkerModel {
+    func workerModel(kernels: KernelSet, kvBytesMax: Int, replicaBytesMax: Int) -> WorkerModel {
         switch self {
         case .file(let file, let description, _):
             WorkerModel(
                 model: file.modelID, layerCount: description.layerCount,
                 kvBytesPerPositionAndLayer: description.kvBytesPerPositionAndLayer, kvBytesMax: kvBytesMax,
-                numericClass: numericClass(kernels))
+                replicaBytesMax: replicaBytesMax, numericClass: numericClass(kernels))
         case .emulated(let profile):
-            WorkerModel(profile, kvBytesMax: kvBytesMax)
+            WorkerModel(profile, kvBytesMax: kvBytesMax, replicaBytesMax: replicaBytesMax)
         }
     }
 

@@ -50,7 +50,9 @@ struct WorkerCommand: AsyncParsableCommand {
         let source = try ModelSource(model)
         let memory = device.deviceMemory?.bytes ?? DeviceDefaults.kvBytes(source)
         let worker = try WorkerProcess(
-            options: try options(), model: source.workerModel(kernels: device.kernels, kvBytesMax: memory),
+            options: try options(),
+            model: source.workerModel(
+                kernels: device.kernels, kvBytesMax: memory, replicaBytesMax: device.replicaMemory?.bytes ?? memory),
             logger: logger,
             makeEngine: source.engineFactory(device, logger: logger))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])

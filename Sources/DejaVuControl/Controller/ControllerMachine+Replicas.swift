@@ -45,7 +45,7 @@ extension ControllerMachine {
         workers[at: at].progressAt = now
         pipelines[index].stages[stage].replica = PipelineState.Replica(
             id: replica,
-            holder: PeerAddress(worker: id, incarnation: hello.incarnation, address: hello.peerAddress))
+            holder: PeerAddress(worker: id, incarnation: hello.incarnation, address: hello.bulkAddress))
         send(
             .hold(
                 ReplicaAssignment(

@@ -9,6 +9,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public let model: ModelID
     /// Where other workers reach it for activations: `unix:/path` or `host:port`.
     public let peerAddress: String
+    /// Where they reach it with frames of KV.
+    public let bulkAddress: String
     public let layerCount: Int
     public let kvBytesPerPositionAndLayer: Int
     /// What the worker's device may hold in KV, in bytes.
@@ -22,7 +24,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public let name: String
 
     public init(
-        incarnation: Incarnation, term: Term?, model: ModelID, peerAddress: String, layerCount: Int,
+        incarnation: Incarnation, term: Term?, model: ModelID, peerAddress: String, bulkAddress: String,
+        layerCount: Int,
         kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, replicaBytesMax: Int, numericClass: NumericClass,
         processID: Int32, name: String
     ) {
@@ -30,6 +33,7 @@ public struct WorkerHello: Hashable, Codable, Sendable {
         self.term = term
         self.model = model
         self.peerAddress = peerAddress
+        self.bulkAddress = bulkAddress
         self.layerCount = layerCount
         self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
         self.kvBytesMax = kvBytesMax

@@ -1,9 +1,10 @@
 public import DejaVuCore
 import DejaVuKV
+import Synchronization
 
 /// Stores that peers may use, by name. One server may be reached over any number of connections of any kind.
 public final class StoreServer: Sendable {
-    private let stores: [String: any KVStore]
+    private let stores: Mutex<[String: any KVStore]>
     /// Bounds the rows that have been read for peers and are not sent yet.
     let reading: StagingPool
     /// How long a read waits for its share of that.
@@ -17,13 +18,25 @@ public final class StoreServer: Sendable {
     ) {
         precondition(
             stores.keys.allSatisfy { $0.utf8.count <= PeerMessage.nameBytesMax }, "a store's name is too long")
-        self.stores = stores
+        self.stores = Mutex(stores)
         self.readingTime = readingTime
         reading = StagingPool(bytesMax: readBytesMax)
     }
 
+    /// Offers a store from now on.
+    ///
+    /// - Precondition: the name has at most 200 bytes and is not in use.
+    public func offer(_ store: any KVStore, as name: String) {
+        precondition(name.utf8.count <= PeerMessage.nameBytesMax, "a store's name is too long")
+        let former = stores.withLock { $0.updateValue(store, forKey: name) }
+        precondition(former == nil, "two stores are offered as \(name)")
+    }
+
+    /// Offers it no more. Frames that it has begun to take are its own affair.
+    public func withdraw(_ name: String) { stores.withLock { _ = $0.removeValue(forKey: name) } }
+
     func store(named name: String) throws(DejaVuError) -> any KVStore {
-        guard let store = stores[name] else {
+        guard let store = stores.withLock({ $0[name] }) else {
             throw DejaVuError(.notFound, "there is no store '\(printable(name, bytesMax: PeerMessage.nameBytesMax))'")
         }
         return store

@@ -6,12 +6,13 @@ public import DejaVuLib
 // The wire form of what controller and workers say to each other.
 
 extension WorkerHello: WireValue {
-    public static let wireBytesMin = 8 + 1 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 4
+    public static let wireBytesMin = 8 + 1 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 4
     public func write(to writer: inout ByteWriter) {
         writer.write(incarnation)
         writer.write(term)
         writer.write(model.digest)
         writer.write(peerAddress)
+        writer.write(bulkAddress)
         writer.write(layerCount)
         writer.write(kvBytesPerPositionAndLayer)
         writer.write(kvBytesMax)
@@ -24,6 +25,7 @@ extension WorkerHello: WireValue {
         self.init(
             incarnation: try reader.read(), term: try reader.readOptional(),
             model: ModelID(digest: try reader.readString()), peerAddress: try reader.readString(),
+            bulkAddress: try reader.readString(),
             layerCount: try reader.readInt(max: 1 << 20), kvBytesPerPositionAndLayer: try reader.readInt(max: 1 << 40),
             kvBytesMax: try reader.readInt(max: 1 << 50), replicaBytesMax: try reader.readInt(max: 1 << 50),
             numericClass: NumericClass(hash: try reader.read()),

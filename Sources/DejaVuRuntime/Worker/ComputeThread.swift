@@ -2,6 +2,7 @@ import CLinux
 import DejaVuControl
 import DejaVuCore
 import DejaVuEngine
+import DejaVuKV
 import Glibc
 import NIOCore
 import Synchronization
@@ -9,20 +10,33 @@ import Synchronization
 /// What the compute thread is told, in the order in which it does it.
 enum ComputeOrder: Sendable {
     case load(StageAssignment)
-    case open(SequenceRecord, cells: CellRun)
+    case unload
+    case open(SequenceRecord, cells: CellRun, Ticket)
+    case adopt(SequenceRecord, Ticket)
     case release(SequenceID)
     case run(Pass, rows: ByteBuffer?)
+    /// With who is to be told of frames that land there.
+    case loadReplica(ReplicaAssignment, landed: @Sendable (SequenceMark) -> Void)
+    case dropReplica(ReplicaID)
+    case openReplica(ReplicaID, SequenceRecord, cells: CellRun, Ticket)
+    case releaseReplica(ReplicaID, SequenceID)
+    case promote(ReplicaID)
 }
 
 /// What the compute thread says.
 enum ComputeReport: Sendable {
-    case loaded(StageAssignment)
+    case loaded(StageAssignment, StageStore)
     case loadFailed(StageAssignment, DejaVuError)
     /// The controller has to learn of it from the pass that follows.
     case openFailed(SequenceID, DejaVuError)
     case hidden(PassID, ByteBuffer, computed: TimeSpan, idleBefore: TimeSpan)
     case sampled(PassID, [SampledToken], computed: TimeSpan, idleBefore: TimeSpan)
     case failed(PassID, DejaVuError)
+    case replicaLoaded(ReplicaAssignment, StageStore)
+    case replicaLoadFailed(ReplicaID, DejaVuError)
+    case replicaOpened(ReplicaID, SequenceID)
+    case replicaReleased(ReplicaID, SequenceID)
+    case promoted(ReplicaAssignment, StageStore, [SequenceMark])
 }
 
 /// The one thread of a worker that computes. It owns the engine: no other thread touches it.
@@ -110,7 +124,16 @@ private struct ComputeLoop {
     let makeEngine: EngineFactory
     let report: @Sendable (ComputeReport) -> Void
     private var engine: (any StageEngine)?
+    /// The stage's cells, for streams.
+    private var store: StageStore?
+    private var replicas: [ReplicaID: Replica] = [:]
     private var idleSince = MonotonicClock.now
+
+    private struct Replica {
+        let assignment: ReplicaAssignment
+        let engine: any StageEngine
+        let store: StageStore
+    }
 
     init(
         thread: ComputeThread, makeEngine: @escaping EngineFactory, report: @escaping @Sendable (ComputeReport) -> Void
@@ -120,31 +143,131 @@ private struct ComputeLoop {
         self.report = report
     }
 
-    mutating func dropEngine() { engine = nil }
+    mutating func dropEngine() {
+        engine = nil
+        store = nil
+        replicas = [:]
+    }
 
     mutating func obey(_ order: ComputeOrder) {
         guard !thread.isStopping else { return }
         switch order {
-        case .load(let assignment):
-            // The old one's memory first: both may not fit.
+        case .load(let assignment): load(assignment)
+        case .unload:
             engine = nil
-            do throws(DejaVuError) {
-                engine = try makeEngine(assignment, thread.progress)
-                report(.loaded(assignment))
-            } catch {
-                report(.loadFailed(assignment, error))
-            }
-            idleSince = MonotonicClock.now
-        case .open(let record, let cells):
-            do throws(DejaVuError) {
-                guard let engine else { throw DejaVuError(.internalError, "no engine to open \(record.id) in") }
+            store = nil
+        case .open(let record, let cells, let ticket):
+            reportFailure(record.id) { (engine, store) throws(DejaVuError) in
                 try engine.open(record, cells: cells)
-            } catch {
-                report(.openFailed(record.id, error))
+                try store.open(record, cells: cells, ticket: ticket)
             }
-        case .release(let sequence): engine?.release(sequence)
+        case .adopt(let record, let ticket):
+            // The rows are there; the engine hears of them now.
+            reportFailure(record.id) { (engine, store) throws(DejaVuError) in
+                let (cells, watermark) = try store.adopt(record, ticket: ticket)
+                try engine.open(record, cells: cells, watermark: watermark)
+            }
+        case .release(let sequence):
+            engine?.release(sequence)
+            store?.release(sequence)
         case .run(let pass, let rows): run(pass, rows)
+        case .loadReplica(let assignment, let landed): loadReplica(assignment, landed)
+        case .dropReplica(let id): replicas[id] = nil
+        case .openReplica(let id, let record, let cells, let ticket):
+            openReplica(id, record, cells: cells, ticket)
+        case .releaseReplica(let id, let sequence):
+            let report = report
+            guard let store = replicas[id]?.store else { return report(.replicaReleased(id, sequence)) }
+            store.release(sequence) { report(.replicaReleased(id, sequence)) }
+        case .promote(let id): promote(id)
         }
+    }
+
+    private mutating func load(_ assignment: StageAssignment) {
+        // The old one's memory first: both may not fit.
+        engine = nil
+        store = nil
+        do throws(DejaVuError) {
+            let made = try makeEngine(assignment, thread.progress)
+            let store = StageStore(name: "the stage", stage: made.stage, memory: made.memory)
+            engine = made
+            self.store = store
+            report(.loaded(assignment, store))
+        } catch {
+            report(.loadFailed(assignment, error))
+        }
+        idleSince = MonotonicClock.now
+    }
+
+    private func reportFailure(
+        _ sequence: SequenceID, _ body: (any StageEngine, StageStore) throws(DejaVuError) -> Void
+    ) {
+        do throws(DejaVuError) {
+            guard let engine, let store else {
+                throw DejaVuError(.internalError, "no engine to open \(sequence) in")
+            }
+            try body(engine, store)
+        } catch {
+            report(.openFailed(sequence, error))
+        }
+    }
+
+    // MARK: Replicas
+
+    private mutating func loadReplica(
+        _ assignment: ReplicaAssignment, _ landed: @escaping @Sendable (SequenceMark) -> Void
+    ) {
+        let stage = StageAssignment(
+            pipeline: assignment.pipeline, epoch: Epoch(0), stageIndex: assignment.stageIndex,
+            stageCount: assignment.stageCount, layers: assignment.layers, cellCount: assignment.cellCount, next: nil)
+        do throws(DejaVuError) {
+            let made = try makeEngine(stage, thread.progress)
+            try warmUp(made)
+            let store = StageStore(
+                name: "\(assignment.id)", stage: made.stage, memory: made.memory, landed: landed)
+            replicas[assignment.id] = Replica(assignment: assignment, engine: made, store: store)
+            report(.replicaLoaded(assignment, store))
+        } catch {
+            report(.replicaLoadFailed(assignment.id, error))
+        }
+        idleSince = MonotonicClock.now
+    }
+
+    /// Runs a pass of nobody through an engine that holds nothing yet: its weights are in memory then, and the first
+    /// pass after a takeover is as fast as any.
+    private func warmUp(_ engine: any StageEngine) throws(DejaVuError) {
+        let record = SequenceRecord(
+            id: SequenceID(.max), request: RequestID(.max), choice: 0, prompt: [TokenID](repeating: 0, count: 8),
+            sampling: .greedy, outputCountMax: 1, stopTokens: [])
+        guard engine.stage.cellCount >= CellRun.granularity else { return }
+        try engine.open(record, cells: CellRun(start: 0, count: CellRun.granularity))
+        defer { engine.release(record.id) }
+        let pass = Pass(
+            id: PassID(.max), pipeline: PipelineID(0), epoch: Epoch(0),
+            entries: [PassEntry(sequence: record.id, first: 0, tokens: record.prompt, samples: true)])
+        let hidden = [UInt8](repeating: 0, count: pass.rowCount * engine.stage.hiddenRowBytes)
+        _ = try engine.run(pass, hidden: engine.stage.isFirst ? nil : hidden)
+    }
+
+    private func openReplica(_ id: ReplicaID, _ record: SequenceRecord, cells: CellRun, _ ticket: Ticket) {
+        do throws(DejaVuError) {
+            guard let store = replicas[id]?.store else {
+                throw DejaVuError(.internalError, "no replica \(id) to open \(record.id) in")
+            }
+            try store.open(record, cells: cells, ticket: ticket)
+            report(.replicaOpened(id, record.id))
+        } catch {
+            report(.openFailed(record.id, error))
+        }
+    }
+
+    private mutating func promote(_ id: ReplicaID) {
+        // Its load has failed, and said so.
+        guard let replica = replicas.removeValue(forKey: id) else { return }
+        engine = replica.engine
+        store = replica.store
+        report(.promoted(replica.assignment, replica.store, replica.store.marks))
+        idleSince = MonotonicClock.now
     }
 
     private mutating func run(_ pass: Pass, _ rows: ByteBuffer?) {
@@ -166,7 +289,9 @@ private struct ComputeLoop {
             report(.hidden(pass.id, ByteBuffer(bytes: bytes), computed: computed, idleBefore: idle))
         case .success(.sampled(let tokens)):
             report(.sampled(pass.id, tokens, computed: computed, idleBefore: idle))
-        case .failure(let error): report(.failed(pass.id, error))
+        case .failure(let error): return report(.failed(pass.id, error))
         }
+        // The next stage does not wait for this, and no other order comes before it.
+        store?.committed(pass)
     }
 }

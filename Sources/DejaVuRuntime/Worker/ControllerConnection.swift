@@ -72,16 +72,19 @@ final class ControllerConnection {
     }
 
     private func opened(_ link: Link) {
-        guard !hasEnded, self.link == nil, let term = link.peer.term, let peers = core.peers else {
+        guard !hasEnded, self.link == nil, let term = link.peer.term, let peers = core.peers,
+            let replicas = core.replicas
+        else {
             link.close("this worker has no use for the link")
             return
         }
         self.link = link
         openedAt = MonotonicClock.now
         let bound = self.bound
-        peers.listen(at: link.localHost).whenComplete { result in
+        peers.listen(at: link.localHost).and(replicas.listen(at: link.localHost)).whenComplete { result in
             switch result {
-            case .success(let address): bound.value.controller?.join(over: link, term: term, peerAddress: address)
+            case .success((let address, let bulk)):
+                bound.value.controller?.join(over: link, term: term, peerAddress: address, bulkAddress: bulk)
             case .failure(let error):
                 let reason = (error as? DejaVuError)?.message ?? "\(error)"
                 bound.value.end(WorkerExit(code: 1, reason: reason), farewell: reason)
@@ -89,7 +92,7 @@ final class ControllerConnection {
         }
     }
 
-    private func join(over link: Link, term: Term, peerAddress: LinkAddress) {
+    private func join(over link: Link, term: Term, peerAddress: LinkAddress, bulkAddress: LinkAddress) {
         guard !hasEnded, self.link === link else { return }
         hasJoined = true
         let model = core.model
@@ -97,9 +100,10 @@ final class ControllerConnection {
             Envelope.hello(
                 WorkerHello(
                     incarnation: core.incarnation, term: core.term, model: model.model,
-                    peerAddress: peerAddress.description, layerCount: model.layerCount,
+                    peerAddress: peerAddress.description, bulkAddress: bulkAddress.description,
+                    layerCount: model.layerCount,
                     kvBytesPerPositionAndLayer: model.kvBytesPerPositionAndLayer, kvBytesMax: model.kvBytesMax,
-                    replicaBytesMax: 0,
+                    replicaBytesMax: model.replicaBytesMax,
                     numericClass: model.numericClass, processID: getpid(), name: core.options.name)
             ).message)
         core.logger.info(

@@ -1,5 +1,6 @@
 import DejaVuControl
 import DejaVuCore
+import DejaVuKV
 import DejaVuLib
 import Glibc
 import Logging
@@ -23,6 +24,8 @@ final class WorkerCore {
 
     var controller: ControllerConnection?
     var peers: WorkerPeers?
+    var replicas: ReplicaServer?
+    var source: ReplicaSource?
     private var rows: [RowsHandle: ByteBuffer] = [:]
     private var rowsBytes = 0
     private var rowsCount: UInt64 = 0
@@ -54,6 +57,8 @@ final class WorkerCore {
     func begin(ended: @escaping (WorkerExit) -> Void) {
         self.ended = ended
         peers = WorkerPeers(core: self)
+        replicas = ReplicaServer(core: self)
+        source = ReplicaSource(core: self)
         controller = ControllerConnection(core: self)
         controller?.connect()
     }
@@ -88,7 +93,8 @@ final class WorkerCore {
     func computeReported(_ report: ComputeReport) {
         guard !hasEnded else { return }
         switch report {
-        case .loaded(let assignment):
+        case .loaded(let assignment, let store):
+            source?.setStage(store, pipeline: assignment.pipeline)
             logger.info(
                 "stage loaded",
                 metadata: ["layers": "\(assignment.layers)", "cells": "\(assignment.cellCount)"])
@@ -106,8 +112,31 @@ final class WorkerCore {
         case .failed(let pass, let error):
             logger.error("pass failed", metadata: ["pass": "\(pass)", "error": "\(error)"])
             handle(.computeFailed(pass, error))
+        default: replicaReported(report)
         }
         flush()
+    }
+
+    private func replicaReported(_ report: ComputeReport) {
+        switch report {
+        case .replicaLoaded(let assignment, let store):
+            logger.info("replica made", metadata: ["layers": "\(assignment.layers)", "id": "\(assignment.id)"])
+            replicas?.offer(store, assignment)
+            handle(.replicaLoaded(assignment.id))
+        case .replicaLoadFailed(let id, let error):
+            logger.error("replica not made", metadata: ["id": "\(id)", "error": "\(error)"])
+            handle(.replicaLoadFailed(id, error))
+        case .replicaOpened(let id, let sequence):
+            handle(.landed(id, [SequenceMark(sequence: sequence, watermark: 0)]))
+        case .replicaReleased(let id, let sequence): handle(.replicaReleased(id, sequence))
+        case .promoted(let assignment, let store, let marks):
+            logger.notice(
+                "replica taken over", metadata: ["layers": "\(assignment.layers)", "sequences": "\(marks.count)"])
+            replicas?.withdraw(assignment.id)
+            source?.setStage(store, pipeline: assignment.pipeline)
+            handle(.promoted(assignment.id, marks))
+        default: preconditionFailure("a report that is not of a replica")
+        }
     }
 
     /// Rows from the stage before.
@@ -143,17 +172,39 @@ final class WorkerCore {
         case .load(let assignment): compute.order(.load(assignment))
         case .connect(let peer): peers?.connect(to: peer)
         case .disconnect(let peer): peers?.disconnect(from: peer)
-        case .open(let record, let cells, _): compute.order(.open(record, cells: cells))
-        case .release(let sequence): compute.order(.release(sequence))
+        case .open(let record, let cells, let ticket): compute.order(.open(record, cells: cells, ticket))
+        case .release(let sequence):
+            source?.release(sequence)
+            compute.order(.release(sequence))
         case .compute(let pass, let handle): compute.order(.run(pass, rows: handle.map { take($0) }))
         case .forward(let peer, let term, let pass, let handle):
             peers?.write(.hidden(term, pass, rows: take(handle)), to: peer)
         case .drop(let handle): _ = take(handle)
         case .setTimer(let timer, let instant): setTimer(timer, at: instant)
         case .exit(let code, let reason): end(WorkerExit(code: code, reason: reason), farewell: reason)
+        default: executeForReplica(action)
+        }
+    }
+
+    private func executeForReplica(_ action: WorkerAction) {
+        switch action {
+        case .unload:
+            source?.setStage(nil, pipeline: PipelineID(0))
+            compute.order(.unload)
         case .loadReplica(let assignment):
-            handle(.replicaLoadFailed(assignment.id, DejaVuError(.unsupported, "this worker holds no replicas")))
-        case .unload, .dropReplica, .openReplica, .releaseReplica, .promote, .adopt, .replicate, .endReplication: break
+            guard let replicas else { return }
+            compute.order(.loadReplica(assignment, landed: replicas.landed(assignment.id)))
+        case .dropReplica(let id):
+            replicas?.withdraw(id)
+            compute.order(.dropReplica(id))
+        case .openReplica(let id, let record, let cells, let ticket):
+            compute.order(.openReplica(id, record, cells: cells, ticket))
+        case .releaseReplica(let id, let sequence): compute.order(.releaseReplica(id, sequence))
+        case .promote(let id): compute.order(.promote(id))
+        case .adopt(let record, let ticket): compute.order(.adopt(record, ticket))
+        case .replicate(let sequence, let ticket, let holder): source?.replicate(sequence, ticket, to: holder)
+        case .endReplication(let holder): source?.endReplication(to: holder)
+        default: preconditionFailure("an action that is not about replicas")
         }
     }
 
@@ -175,6 +226,7 @@ final class WorkerCore {
         flush()
         controller?.end(farewell)
         peers?.end(farewell)
+        source?.end()
         ended?(exit)
         ended = nil
     }

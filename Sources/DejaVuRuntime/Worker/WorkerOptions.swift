@@ -14,23 +14,28 @@ package struct WorkerModel: Hashable, Sendable {
     package var kvBytesPerPositionAndLayer: Int
     /// What the device may hold in KV.
     package var kvBytesMax: Int
+    /// What it may hold for others while it runs no stage.
+    package var replicaBytesMax: Int
     package var numericClass: NumericClass
 
     package init(
-        model: ModelID, layerCount: Int, kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, numericClass: NumericClass
+        model: ModelID, layerCount: Int, kvBytesPerPositionAndLayer: Int, kvBytesMax: Int,
+        replicaBytesMax: Int = 0, numericClass: NumericClass
     ) {
         self.model = model
         self.layerCount = layerCount
         self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
         self.kvBytesMax = kvBytesMax
+        self.replicaBytesMax = replicaBytesMax
         self.numericClass = numericClass
     }
 
     /// An emulated device of that much memory, as accounted for.
-    package init(_ profile: EmulationProfile, kvBytesMax: Int) {
+    package init(_ profile: EmulationProfile, kvBytesMax: Int, replicaBytesMax: Int = 0) {
         self.init(
             model: profile.model, layerCount: profile.layerCount,
             kvBytesPerPositionAndLayer: profile.kvBytesPerPositionAndLayer, kvBytesMax: kvBytesMax,
+            replicaBytesMax: replicaBytesMax,
             numericClass: profile.numericClass)
     }
 }

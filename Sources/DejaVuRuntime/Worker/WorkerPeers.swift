@@ -40,11 +40,7 @@ final class WorkerPeers {
     /// - Returns: where they reach this worker.
     func listen(at host: String?) -> EventLoopFuture<LinkAddress> {
         if let listener { return core.eventLoop.makeSucceededFuture(listener.address) }
-        let address: LinkAddress =
-            switch core.options.peerListening {
-            case .directory(let path): .unix(path: "\(path)/\(Self.socketName(of: getpid(), core.incarnation))")
-            case .host(let name): .tcp(host: name ?? host ?? "127.0.0.1", port: 0)
-            }
+        let address = Self.address(of: core, host: host, suffix: "")
         let bound = core.bound
         let endpoint = endpoint { peer in
             peer.role == .worker ? nil : DejaVuError(.refused, "\(peer) is no worker, but knocks where workers meet")
@@ -63,9 +59,19 @@ final class WorkerPeers {
         }
     }
 
+    /// Where a worker waits for others.
+    ///
+    /// - Parameter suffix: tells several places of one worker apart.
+    static func address(of core: WorkerCore, host: String?, suffix: String) -> LinkAddress {
+        switch core.options.peerListening {
+        case .directory(let path): .unix(path: "\(path)/\(socketName(of: getpid(), core.incarnation, suffix))")
+        case .host(let name): .tcp(host: name ?? host ?? "127.0.0.1", port: 0)
+        }
+    }
+
     /// The name of a worker's socket begins with its process id, so that it can be removed after the process.
-    static func socketName(of process: Int32, _ incarnation: Incarnation) -> String {
-        "peer-\(process)-\(String(incarnation.rawValue, radix: 36)).sock"
+    static func socketName(of process: Int32, _ incarnation: Incarnation, _ suffix: String) -> String {
+        "peer-\(process)-\(String(incarnation.rawValue, radix: 36))\(suffix).sock"
     }
 
     private func opened(_ link: Link) {

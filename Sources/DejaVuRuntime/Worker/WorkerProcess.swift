@@ -50,6 +50,8 @@ package final class WorkerProcess: Sendable {
             }
             let listener = try? await loop.submit { core.value.peers?.listener }.get()
             await listener?.close()
+            let bulk = try? await loop.submit { core.value.replicas?.listener }.get()
+            await bulk?.close()
             logger.info("the worker ends", metadata: ["code": "\(exit.code)", "reason": "\(exit.reason)"])
         } catch {
             try? await group.shutdownGracefully()

@@ -1,0 +1,277 @@
+import DejaVuControl
+import DejaVuCore
+import DejaVuEngine
+import DejaVuKV
+import DejaVuLib
+import NIOCore
+import Synchronization
+
+/// A stage's cells as a store: what a source's stream reads, and what frames land in at a holder.
+///
+/// The controller gives out cells, so sequences are opened and released by this process alone, never by a peer. Its
+/// ledger says who may write; bytes move on whatever thread asks, beside the passes (see `StageMemory`).
+final class StageStore: KVStore {
+    fileprivate struct State: Sendable {
+        var ledger: Ledger
+        var cells: [SequenceID: CellRun] = [:]
+        /// Who waits until nobody writes under a dead ticket any more.
+        var waiting: [UInt64: @Sendable () -> Void] = [:]
+        var doorbell: Doorbell?
+    }
+
+    let name: String
+    let layers: LayerRange
+    let rowBytes: Int
+    let numericClass: NumericClass
+    /// What frames say of the sequences' texts.
+    let tokens = TokenBook()
+    private let memory: any StageMemory
+    private let state: Mutex<State>
+    /// Told of each frame that has been committed; must not wait.
+    private let landed: @Sendable (SequenceMark) -> Void
+
+    init(
+        name: String, stage: StageDescription, memory: any StageMemory,
+        landed: @escaping @Sendable (SequenceMark) -> Void = { _ in }
+    ) {
+        self.name = name
+        layers = stage.layers
+        rowBytes = memory.rowBytes
+        numericClass = stage.numericClass
+        self.memory = memory
+        self.landed = landed
+        state = Mutex(
+            State(ledger: Ledger(layers: stage.layers, rowBytes: memory.rowBytes, numericClass: stage.numericClass)))
+    }
+
+    // MARK: The process's side
+
+    /// Takes a sequence in that has nothing in its cells yet.
+    func open(_ record: SequenceRecord, cells: CellRun, ticket: Ticket) throws(DejaVuError) {
+        let text = record.prompt + record.outputs
+        try state.withLock { (state) throws(DejaVuError) in
+            try state.ledger.open(ticket, tokens: text)
+            state.cells[record.id] = cells
+        }
+        try tokens.append(text, of: record.id)
+    }
+
+    /// The sequence is this process's own from here on: its old ticket is dead.
+    ///
+    /// - Returns: its cells, and how many positions are committed in them.
+    func adopt(_ record: SequenceRecord, ticket: Ticket) throws(DejaVuError) -> (cells: CellRun, watermark: Int) {
+        let text = record.prompt + record.outputs
+        let (place, quiet) = try state.withLock { (state) throws(DejaVuError) in
+            let settled = try state.ledger.renew(ticket)
+            let told = try state.ledger.tell(text, at: 0, of: record.id)
+            guard let cells = state.cells[record.id] else {
+                throw DejaVuError(.internalError, "\(record.id) is open without cells")
+            }
+            let watermark = state.ledger.watermark(of: record.id, layers: layers)
+            return ((cells, watermark), state.take(settled.quiet + told.quiet))
+        }
+        for body in quiet { body() }
+        try tokens.append(text, of: record.id)
+        return (place.0, place.1)
+    }
+
+    /// A pass has run: its rows are committed. Called on the compute thread.
+    func committed(_ pass: Pass) {
+        let now = MonotonicClock.now
+        let doorbell = state.withLock { state in
+            for entry in pass.entries {
+                let span = Span(sequence: entry.sequence, layers: layers, positions: entry.first..<entry.end)
+                guard case .land(let arrival) = state.ledger.admitLocal(span, tokens: entry.tokens) else { continue }
+                _ = state.ledger.finish(arrival.id, intact: true, at: now)
+            }
+            return state.doorbell
+        }
+        for entry in pass.entries {
+            do throws(DejaVuError) {
+                try tokens.append(entry.tokens, at: entry.first, of: entry.sequence)
+            } catch {
+                preconditionFailure("\(pass.id) ran tokens that are not the sequence's: \(error)")
+            }
+            doorbell?.note(entry.sequence, layers: layers, watermark: entry.end)
+        }
+        doorbell?.ring()
+    }
+
+    /// Who is to hear of committed passes.
+    func setDoorbell(_ doorbell: Doorbell?) { state.withLock { $0.doorbell = doorbell } }
+
+    /// Revokes the ticket at once.
+    ///
+    /// - Parameter quiet: called once, when nothing can be written to its cells any more.
+    func release(_ sequence: SequenceID, quiet: @escaping @Sendable () -> Void = {}) {
+        let isQuiet = state.withLock { state in
+            state.cells[sequence] = nil
+            guard let number = state.ledger.ticket(of: sequence)?.number, let settled = state.ledger.release(sequence)
+            else { return true }
+            if settled.quiet.contains(number) { return true }
+            state.waiting[number] = quiet
+            return false
+        }
+        tokens.release(sequence)
+        if isQuiet { quiet() }
+    }
+
+    /// What is committed of all open sequences.
+    var marks: [SequenceMark] {
+        state.withLock { state in
+            state.ledger.sequences.map {
+                SequenceMark(sequence: $0, watermark: state.ledger.watermark(of: $0, layers: layers))
+            }
+        }
+    }
+
+    // MARK: KVStore
+
+    func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError) {
+        throw DejaVuError(.unsupported, "the controller opens sequences in \(name)")
+    }
+
+    func release(_ sequence: SequenceID) async throws(DejaVuError) {
+        throw DejaVuError(.unsupported, "the controller releases sequences in \(name)")
+    }
+
+    func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int {
+        state.withLock { $0.ledger.watermark(of: sequence, layers: layers) }
+    }
+
+    func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        try await read(span, into: &buffer)
+        return buffer
+    }
+
+    func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
+        let cells = state.withLock { $0.ledger.mayRead(span) ? $0.cells[span.sequence] : nil }
+        guard let cells else { throw DejaVuError(.notFound, "\(span) is not in \(name)") }
+        let range = cells.start + span.positions.lowerBound..<cells.start + span.positions.upperBound
+        let count = span.positions.count * rowBytes
+        for layer in span.layers.indices {
+            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
+                memory.read(
+                    layer: layer - layers.first, cells: range,
+                    into: UnsafeMutableRawBufferPointer(rebasing: target[..<count]))
+                return count
+            }
+        }
+    }
+
+    func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
+        let now = MonotonicClock.now
+        let (admission, cells) = state.withLock { state in
+            (state.ledger.admit(header, at: now), state.cells[header.span.sequence])
+        }
+        switch admission {
+        case .land(let arrival):
+            guard let cells else { preconditionFailure("\(header.span.sequence) is open without cells") }
+            return .land(StageLanding(store: self, arrival: arrival, cells: cells))
+        case .known(let watermark): return .known(watermark: watermark)
+        case .gap(let watermark): return .gap(watermark: watermark)
+        case .refused(let refusal, _): throw Self.error(refusal, header.span)
+        }
+    }
+
+    // MARK: Landing
+
+    /// All bytes of a frame are there.
+    fileprivate func finish(_ arrival: Arrival, cells: CellRun, rows: ByteBuffer, intact: Bool) throws(DejaVuError)
+        -> Int
+    {
+        let leave = state.withLock { $0.ledger.take(arrival.id, bytes: rows.readableBytes) }
+        if leave == .write, intact, rows.readableBytes == arrival.payloadBytes { write(rows, of: arrival, to: cells) }
+        let now = MonotonicClock.now
+        let (completion, mark, quiet) = state.withLock { state in
+            let (completion, settled) = state.ledger.finish(arrival.id, intact: intact, at: now)
+            let sequence = arrival.span.sequence
+            let least = state.ledger.watermark(of: sequence, layers: layers)
+            return (completion, SequenceMark(sequence: sequence, watermark: least), state.take(settled.quiet))
+        }
+        for body in quiet { body() }
+        switch completion {
+        case .committed(let watermark):
+            landed(mark)
+            return watermark
+        case .refused(let refusal, _): throw Self.error(refusal, arrival.span)
+        case .waiting:
+            abandon(arrival.id)
+            throw Self.error(.orphaned, arrival.span)
+        }
+    }
+
+    /// The rows that the ledger wants: all above what is committed.
+    private func write(_ rows: ByteBuffer, of arrival: Arrival, to cells: CellRun) {
+        let span = arrival.span
+        rows.withUnsafeReadableBytes { bytes in
+            for part in arrival.parts where !part.positions.isEmpty {
+                let range = cells.start + part.positions.lowerBound..<cells.start + part.positions.upperBound
+                for layer in part.layers.indices {
+                    let row =
+                        (layer - span.layers.first) * span.positions.count
+                        + part.positions.lowerBound - span.positions.lowerBound
+                    let first = row * rowBytes
+                    let source = UnsafeRawBufferPointer(
+                        rebasing: bytes[first..<first + part.positions.count * rowBytes])
+                    memory.write(layer: layer - layers.first, cells: range, from: source)
+                }
+            }
+        }
+    }
+
+    fileprivate func abandon(_ id: ArrivalID) {
+        let quiet = state.withLock { state in
+            let settled = state.ledger.abandon(id)
+            return state.take(settled.quiet)
+        }
+        for body in quiet { body() }
+    }
+
+    private static func error(_ refusal: DejaVuKV.Refusal, _ span: Span) -> DejaVuError {
+        let code: DejaVuError.Code =
+            refusal.isIntegrityFault ? .mismatch : refusal.isPassing ? .unavailable : .refused
+        return DejaVuError(code, "the frame \(span) was refused: \(refusal.rawValue)", subject: refusal.rawValue)
+    }
+}
+
+extension StageStore.State {
+    /// Who waited for these tickets.
+    fileprivate mutating func take(_ tickets: [UInt64]) -> [@Sendable () -> Void] {
+        tickets.compactMap { waiting.removeValue(forKey: $0) }
+    }
+}
+
+/// A frame on its way into a stage's cells. Its bytes are kept until all are there: nothing is written of a frame that
+/// does not come whole.
+private final class StageLanding: FrameLanding {
+    private let store: StageStore
+    private let arrival: Arrival
+    private let cells: CellRun
+    private let rows = Mutex(ByteBuffer())
+
+    init(store: StageStore, arrival: Arrival, cells: CellRun) {
+        self.store = store
+        self.arrival = arrival
+        self.cells = cells
+    }
+
+    func write(_ bytes: ByteBuffer) async throws(DejaVuError) {
+        let fits = rows.withLock { rows in
+            guard rows.readableBytes + bytes.readableBytes <= arrival.payloadBytes else { return false }
+            rows.writeImmutableBuffer(bytes)
+            return true
+        }
+        guard !fits else { return }
+        abandon()
+        throw DejaVuError(.invalidArgument, "more bytes than the header of \(arrival.span) says")
+    }
+
+    func finish(checksum: UInt32) async throws(DejaVuError) -> Int {
+        let rows = self.rows.withLock { $0 }
+        return try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
+    }
+
+    func abandon() { store.abandon(arrival.id) }
+}
