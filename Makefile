@@ -14,7 +14,8 @@ BINARY := .build/release/dejavu
 PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
-.PHONY: help deps deps-test build build-tests run test test-swift verify sim bench bench-stream fmt check docs docs-library clean
+.PHONY: help deps deps-test build build-tests run test test-swift verify verify-list sim bench bench-stream \
+	fmt check docs docs-library clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -42,12 +43,15 @@ test: build-tests ## Everything that must hold, with small counts
 test-swift: build-tests ## The Swift tests alone
 	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build --no-parallel
 
-verify-%: build-tests ## One verification with its full counts: make verify-openai
+verify-%: build-tests ## One verification with its full counts; `make verify-list` names them
 	$(VERIFY) $*
 
 # These build what they need by themselves and need neither ggml nor a model.
 verify-example verify-sanitize: verify-%:
 	python3 Tools/verify.py $*
+
+verify-list: ## What can be verified: make verify-NAME
+	@python3 Tools/verify.py --list
 
 verify: build-tests ## All verifications with their full counts
 	$(VERIFY) all

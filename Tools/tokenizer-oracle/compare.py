@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares our tokenizer with llama.cpp's on random and adversarial texts; prints the first differences.
 
-  compare.py MODEL --oracle "./oracle MODEL" --ours "dejavu tokenizer-check MODEL" [--count 10000] [--seed 1]
+  compare.py MODEL --oracle "./oracle MODEL" --ours "dejavu check tokenizer --model MODEL" [--count 10000] [--seed 1]
+  compare.py MODEL --expected FILE --ours "dejavu check tokenizer --model MODEL"    a fixture in place of the oracle
   compare.py MODEL --oracle "./oracle MODEL" --golden FILE --count 300     writes a fixture instead
 
 Build the oracle as oracle.c says. Exit code 1 if anything differs.
@@ -47,13 +48,21 @@ def questions(arguments, specials, tokens):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--oracle", required=True)
+    parser.add_argument("--oracle")
+    parser.add_argument("--expected")
     parser.add_argument("--ours")
     parser.add_argument("--golden")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run-max", type=int, default=200)
     arguments = parser.parse_args()
+    if arguments.expected:
+        with open(arguments.expected) as file:
+            pairs = [line.rstrip("\n").split(" = ", 1) for line in file]
+        asked, expected = zip(*pairs)
+        return report(arguments.model, len(asked), different(asked, expected, ask(arguments.ours, asked)))
+    if not arguments.oracle:
+        parser.error("--oracle or --expected says what is right")
 
     specials, tokens, described = vocabulary(arguments.oracle)
     asked = list(questions(arguments, specials, tokens))
@@ -62,7 +71,7 @@ def main():
         with open(arguments.golden, "w") as file:
             for question, answer in zip(asked, expected):
                 file.write(f"{question} = {answer}\n")
-        return
+        return 0
     ours_described = vocabulary(arguments.ours)[2]
     # For a character outside of the byte alphabet llama.cpp writes "[UNK_BYTE_"; ours writes the character.
     differing = [
@@ -70,14 +79,21 @@ def main():
         for i, (a, b) in enumerate(zip(described, ours_described))
         if a != b and not a.startswith(b"[UNK_BYTE_".hex())
     ]
-    found = ask(arguments.ours, asked)
-    differing += [(q, a, b) for q, a, b in zip(asked, expected, found) if a != b]
+    differing += different(asked, expected, ask(arguments.ours, asked))
+    return report(arguments.model, len(asked) + len(described), differing)
+
+
+def different(asked, expected, found):
+    return [(q, a, b) for q, a, b in zip(asked, expected, found) if a != b]
+
+
+def report(model, compared, differing):
+    """Prints the first differences; the exit status."""
     for question, theirs, mine in differing[:5]:
         print(f"{question[:400]}\n  llama.cpp {theirs[:400]}\n  ours      {mine[:400]}")
-    compared = len(asked) + len(described)
-    print(f"{arguments.model.split('/')[-1]}: {compared - len(differing)} passed, {len(differing)} failed")
-    sys.exit(1 if differing else 0)
+    print(f"{model.split('/')[-1]}: {compared - len(differing)} passed, {len(differing)} failed")
+    return 1 if differing or not compared else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
