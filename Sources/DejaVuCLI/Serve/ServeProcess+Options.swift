@@ -90,6 +90,7 @@ extension ServeProcess {
         configuration.corsOrigins = command.access.corsOrigin
         configuration.allowedHosts = command.access.allowedHost
         configuration.requestTimeout = .seconds(Int64(command.admission.requestTimeout))
+        configuration.limits.outputCountDefault = command.admission.defaultMaxTokens
         configuration.logsPrompts = command.logPrompts
         configuration.version = Version.text
         return configuration
