@@ -113,6 +113,15 @@ package enum MetricTable {
     package static let poisoned = MetricDefinition(
         "dejavu_sequences_poisoned_total", .counter, unit: "sequences",
         help: "Sequences that were ended because workers died of them.")
+    package static let emulatedPasses = MetricDefinition(
+        "dejavu_emulation_passes_total", .counter, unit: "passes", labels: ["timing"],
+        help: "Passes of emulated devices: those in time, and those that ended more than 2% of their time late.")
+    package static let emulatedSeconds = MetricDefinition(
+        "dejavu_emulation_seconds_total", .counter, unit: "seconds", labels: ["kind"],
+        help: "How long emulated devices computed (device), and the CPU time that their threads took for it (cpu).")
+    package static let emulationValid = MetricDefinition(
+        "dejavu_emulation_valid", .gauge, unit: "boolean",
+        help: "1 if emulated devices kept their times: at most 1% of the passes late, at most 80% CPU; else 0.")
 
     package static let rewriteMismatches = MetricDefinition(
         "dejavu_kv_rewrite_mismatch_total", .counter, unit: "rows",
@@ -140,7 +149,7 @@ package enum MetricTable {
         queueTokensLimit, runningSequences, parkedSequences, workers, kvUsed, kvLimit, microbatches, stagePasses,
         stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, positionsRunAgain,
         sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,
-        processSeconds,
-        processResident, processStart, buildInfo, seriesDropped,
+        emulatedPasses, emulatedSeconds, emulationValid, processSeconds, processResident, processStart, buildInfo,
+        seriesDropped,
     ]
 }

@@ -138,12 +138,23 @@ struct RandomMessages {
         case 6:
             return .heartbeat(
                 WorkerHeartbeat(
-                    progress: generator.next(), busy: generator.chance(0.5), rewriteMismatches: generator.next()))
+                    progress: generator.next(), busy: generator.chance(0.5), rewriteMismatches: generator.next(),
+                    emulation: generator.chance(0.5) ? usage() : nil))
         case 7: return .held(id())
         case 8: return .holdFailed(id(), error())
         case 9: return .replicated(id(), marks())
         default: return .peerLost(id())
         }
+    }
+
+    mutating func usage() -> EmulationUsage {
+        var usage = EmulationUsage()
+        usage.passes = number(1000)
+        usage.latePasses = number(1000)
+        usage.emulated = .microseconds(Int64(number(1_000_000)))
+        usage.processor = .microseconds(Int64(number(1_000_000)))
+        usage.rewriteMismatches = number(2)
+        return usage
     }
 
     mutating func envelope() -> Envelope {

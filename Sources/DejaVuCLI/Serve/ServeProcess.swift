@@ -86,7 +86,9 @@ struct ServeProcess {
             group.cancelAll()
             return failure
         }
+        let usage = await controller.status().emulation
         await controller.stop()
+        if let usage { Diagnostics.write(EmulationSummary(usage).text, to: STDOUT_FILENO) }
         if let outcome { throw Self.readable(outcome, configuration) }
     }
 

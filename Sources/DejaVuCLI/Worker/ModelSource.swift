@@ -84,8 +84,13 @@ enum ModelSource: Sendable {
         }
     }
 
+    /// Collects whether emulated devices keep their times; nil for real ones.
+    func makeMeter() -> EmulationMeter? {
+        if case .emulated = self { EmulationMeter() } else { nil }
+    }
+
     /// Makes a stage's engine when the worker is told which layers it gets.
-    func engineFactory(_ device: DeviceOptions, logger: Logger) -> EngineFactory {
+    func engineFactory(_ device: DeviceOptions, meter: EmulationMeter?, logger: Logger) -> EngineFactory {
         switch self {
         case .file(let file, _, _):
             let threads = device.threadCount(workers: 1)
@@ -107,7 +112,8 @@ enum ModelSource: Sendable {
         case .emulated(let profile):
             return { (assignment, progress) throws(DejaVuError) in
                 try EmulatedEngine(
-                    profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress)
+                    profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress,
+                    meter: meter ?? EmulationMeter())
             }
         }
     }

@@ -49,12 +49,13 @@ struct WorkerCommand: AsyncParsableCommand {
         if local { signal(SIGINT, SIG_IGN) }
         let source = try ModelSource(model)
         let memory = device.deviceMemory?.bytes ?? DeviceDefaults.kvBytes(source)
+        let meter = source.makeMeter()
         let worker = try WorkerProcess(
             options: try options(),
             model: source.workerModel(
                 kernels: device.kernels, kvBytesMax: memory, replicaBytesMax: device.replicaMemory?.bytes ?? memory),
-            logger: logger,
-            makeEngine: source.engineFactory(device, logger: logger))
+            logger: logger, meter: meter,
+            makeEngine: source.engineFactory(device, meter: meter, logger: logger))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
         let watcher = Task {
             for await signal in signals { worker.stop("\(signal)") }

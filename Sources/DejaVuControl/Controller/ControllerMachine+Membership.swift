@@ -63,6 +63,7 @@ extension ControllerMachine {
     /// - Parameter pass: the pass that is known to have failed there; else the one that it must have been running.
     mutating func lose(_ id: WorkerID, reason: String, pass: PassID? = nil) {
         guard let worker = workers.remove(id) else { return }
+        if let usage = worker.emulation { emulationPast = (emulationPast ?? EmulationUsage()) + usage }
         if !stopped { counters.workersLost += 1 }
         actions.append(.dismiss(id, reason: reason))
         if let lost = worker.place {

@@ -17,7 +17,14 @@ extension ControllerMachine {
                 tokensMax: limits.queueTokensMax), sequencesRunning: running - probes,
             sequencesParked: parked.count, replicates: configuration.replicates,
             sequencesAtRisk: risks.reduce(0) { $0 + $1.sequences },
-            positionsAtRisk: risks.reduce(0) { $0 + $1.positions }, lastRecovery: lastRecovery, counters: counters)
+            positionsAtRisk: risks.reduce(0) { $0 + $1.positions }, lastRecovery: lastRecovery, counters: counters,
+            emulation: emulation)
+    }
+
+    private var emulation: EmulationUsage? {
+        workers.indices.compactMap { workers[at: $0].emulation }.reduce(emulationPast) {
+            ($0 ?? EmulationUsage()) + $1
+        }
     }
 
     /// Ready is: a token crossed all stages of some pipeline recently.

@@ -43,6 +43,8 @@ package struct ControllerMachine: Sendable {
     var endInterval = TimeSpan.seconds(1)
     var lastEnd: Instant?
     var lastRecovery: RecoveryReport?
+    /// What lost workers had said of their emulated devices, summed.
+    var emulationPast: EmulationUsage?
     var actions: [ControllerAction] = []
 
     var limits: ControllerLimits { configuration.limits }
@@ -116,6 +118,7 @@ package struct ControllerMachine: Sendable {
         case .passFailed(let pass, let pipeline, let epoch, let error):
             passFailed(pass, pipeline, epoch, error, by: id)
         case .heartbeat(let heartbeat):
+            workers[at: index].emulation = heartbeat.emulation
             if workers[at: index].progress != heartbeat.progress {
                 workers[at: index].progress = heartbeat.progress
                 workers[at: index].progressAt = now

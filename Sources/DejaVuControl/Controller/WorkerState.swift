@@ -44,6 +44,8 @@ struct WorkerState: Hashable {
     var restUntil: Instant?
     var loadFailures = 0
     var error: String?
+    /// What it last said of its emulated device.
+    var emulation: EmulationUsage?
 
     init(hello: WorkerHello, now: Instant) {
         self.hello = hello

@@ -24,6 +24,8 @@ package struct ClusterStatus: Hashable, Codable, Sendable {
     package var positionsAtRisk: Int
     package var lastRecovery: RecoveryReport?
     package var counters: ControllerCounters
+    /// Whether emulated devices kept their times, over all workers so far; nil where devices are real.
+    package var emulation: EmulationUsage?
 }
 
 package struct WorkerStatus: Hashable, Codable, Sendable {

@@ -203,9 +203,14 @@ public struct WorkerHeartbeat: Hashable, Codable, Sendable {
     public let busy: Bool
     /// How often K and V of a committed position came out otherwise when they were computed again; never falls.
     public let rewriteMismatches: UInt64
-    public init(progress: UInt64, busy: Bool, rewriteMismatches: UInt64 = 0) {
+    /// Whether an emulated device keeps its times, since the worker's start; nil for a real one.
+    public let emulation: EmulationUsage?
+    public init(
+        progress: UInt64, busy: Bool, rewriteMismatches: UInt64 = 0, emulation: EmulationUsage? = nil
+    ) {
         self.progress = progress
         self.busy = busy
         self.rewriteMismatches = rewriteMismatches
+        self.emulation = emulation
     }
 }

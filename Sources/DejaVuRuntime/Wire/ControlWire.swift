@@ -196,15 +196,42 @@ extension PassTiming: WireValue {
 }
 
 extension WorkerHeartbeat: WireValue {
-    public static let wireBytesMin = 17
+    public static let wireBytesMin = 18
     public func write(to writer: inout ByteWriter) {
         writer.write(progress)
         writer.write(busy)
         writer.write(rewriteMismatches)
+        writer.write(emulation != nil)
+        if let emulation { writer.write(emulation) }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         self.init(
-            progress: try reader.read(), busy: try reader.readBool(), rewriteMismatches: try reader.read())
+            progress: try reader.read(), busy: try reader.readBool(), rewriteMismatches: try reader.read(),
+            emulation: try reader.readOptional())
+    }
+}
+
+extension EmulationUsage: WireValue {
+    public static let wireBytesMin = 5 * 8
+    /// More than any run has, and far from where sums overflow.
+    private static let countMax = 1 << 48
+    public func write(to writer: inout ByteWriter) {
+        writer.write(passes)
+        writer.write(latePasses)
+        writer.write(emulated)
+        writer.write(processor)
+        writer.write(rewriteMismatches)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init()
+        passes = try reader.readInt(max: Self.countMax)
+        latePasses = try reader.readInt(max: Self.countMax)
+        emulated = try TimeSpan(from: &reader)
+        processor = try TimeSpan(from: &reader)
+        rewriteMismatches = try reader.readInt(max: Self.countMax)
+        guard emulated >= .zero, processor >= .zero, emulated < .seconds(1 << 28), processor < .seconds(1 << 28) else {
+            throw DejaVuError(.network, "malformed message: an emulation's times")
+        }
     }
 }
 

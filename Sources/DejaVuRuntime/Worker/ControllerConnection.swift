@@ -122,7 +122,7 @@ final class ControllerConnection {
             .heartbeat(
                 WorkerHeartbeat(
                     progress: compute.progress.value, busy: compute.isBusy,
-                    rewriteMismatches: compute.rewriteMismatchCount)))
+                    rewriteMismatches: compute.rewriteMismatchCount, emulation: core.meter?.usage)))
         flush()
     }
 

@@ -1,5 +1,6 @@
 import DejaVuControl
 import DejaVuCore
+import DejaVuEngine
 import DejaVuKV
 import DejaVuLib
 import Glibc
@@ -11,6 +12,8 @@ final class WorkerCore {
     let options: WorkerOptions
     let model: WorkerModel
     let compute: ComputeThread
+    /// What the engines say of themselves if they are emulated.
+    let meter: EmulationMeter?
     let logger: Logger
     /// Of all its links.
     let security: LinkSecurity
@@ -32,12 +35,13 @@ final class WorkerCore {
 
     init(
         options: WorkerOptions, model: WorkerModel, incarnation: Incarnation, security: LinkSecurity,
-        compute: ComputeThread, logger: Logger, eventLoop: any EventLoop
+        compute: ComputeThread, meter: EmulationMeter?, logger: Logger, eventLoop: any EventLoop
     ) {
         self.security = security
         self.options = options
         self.model = model
         self.compute = compute
+        self.meter = meter
         self.logger = logger
         self.eventLoop = eventLoop
         machine = WorkerMachine(incarnation: incarnation, orphanGrace: options.orphanGrace)

@@ -1,4 +1,5 @@
 package import DejaVuCore
+package import DejaVuEngine
 import DejaVuLib
 import Glibc
 package import Logging
@@ -15,20 +16,24 @@ package final class WorkerProcess: Sendable {
     private let options: WorkerOptions
     private let model: WorkerModel
     private let makeEngine: EngineFactory
+    private let meter: EmulationMeter?
     private let logger: Logger
     private let security: LinkSecurity
     private let core = Mutex<NIOLoopBound<WorkerCore>?>(nil)
     package let incarnation = Incarnation(UInt64.random(in: .min ... .max))
 
+    /// - Parameter meter: what the engines add to if they are emulated; the controller is told with each heartbeat.
     /// - Throws: `.invalidArgument` if the options make no sense.
     package init(
-        options: WorkerOptions, model: WorkerModel, logger: Logger, makeEngine: @escaping EngineFactory
+        options: WorkerOptions, model: WorkerModel, logger: Logger, meter: EmulationMeter? = nil,
+        makeEngine: @escaping EngineFactory
     ) throws(DejaVuError) {
         try options.validate()
         security = try options.security()
         self.options = options
         self.model = model
         self.makeEngine = makeEngine
+        self.meter = meter
         var logger = logger
         logger[metadataKey: "worker"] = "\(options.name)"
         self.logger = logger
@@ -69,7 +74,8 @@ package final class WorkerProcess: Sendable {
             loop.execute {
                 let core = WorkerCore(
                     options: self.options, model: self.model, incarnation: self.incarnation,
-                    security: self.security, compute: compute, logger: self.logger, eventLoop: loop)
+                    security: self.security, compute: compute, meter: self.meter, logger: self.logger,
+                    eventLoop: loop)
                 continuation.resume(returning: NIOLoopBound(core, eventLoop: loop))
             }
         }

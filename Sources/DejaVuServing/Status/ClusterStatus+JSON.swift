@@ -34,6 +34,8 @@ extension ClusterStatus {
             $0.key("recoveries", Int(clamping: counters.recoveries))
             $0.key("takeovers", Int(clamping: counters.takeovers))
             $0.key("positions_run_again", Int(clamping: counters.positionsRunAgain))
+            $0.key("emulation")
+            if let emulation { emulation.write(&$0) } else { $0.null() }
         }
     }
 }
@@ -51,6 +53,19 @@ extension RecoveryReport {
             $0.key("first_token_seconds", firstToken.seconds)
             $0.key("positions_run_again", positionsRunAgain)
             $0.key("stages_by_replica", stagesByReplica)
+        }
+    }
+}
+
+extension EmulationUsage {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("passes", passes)
+            $0.key("late_passes", latePasses)
+            $0.key("device_seconds", emulated.seconds)
+            $0.key("cpu_seconds", processor.seconds)
+            $0.key("rewrite_mismatches", rewriteMismatches)
+            $0.key("valid", isValid)
         }
     }
 }

@@ -42,9 +42,22 @@ extension ClusterStatus {
             let count = workers.count { $0.state == state }
             samples.append(MetricSample(MetricTable.workers, [state.rawValue], Double(count)))
         }
+        if let emulation { samples += emulation.samples }
         // Bounded, since the number of pipelines and stages is up to the operator.
         for pipeline in pipelines.prefix(16) { samples += pipeline.samples }
         return samples
+    }
+}
+
+extension EmulationUsage {
+    fileprivate var samples: [MetricSample] {
+        [
+            MetricSample(MetricTable.emulatedPasses, ["in_time"], Double(passes - min(passes, latePasses))),
+            MetricSample(MetricTable.emulatedPasses, ["late"], Double(latePasses)),
+            MetricSample(MetricTable.emulatedSeconds, ["device"], emulated.seconds),
+            MetricSample(MetricTable.emulatedSeconds, ["cpu"], processor.seconds),
+            MetricSample(MetricTable.emulationValid, [], isValid ? 1 : 0),
+        ]
     }
 }
 

@@ -1,6 +1,3 @@
-public import DejaVuCore
-import Synchronization
-
 /// Whether an emulation could keep its times: totals over the passes of one or several engines.
 public struct EmulationUsage: Hashable, Codable, Sendable {
     public var passes: Int = 0
@@ -13,6 +10,8 @@ public struct EmulationUsage: Hashable, Codable, Sendable {
     /// Committed rows that a pass computed again and got other bits for. Must stay 0.
     public var rewriteMismatches: Int = 0
     public init() {}
+    /// Sums stay here, so that no number of workers makes them overflow.
+    private static let timeMax = TimeSpan(nanoseconds: 1 << 61)
 
     public var lateShare: Double { passes == 0 ? 0 : Double(latePasses) / Double(passes) }
     /// Processor time of an engine's thread per emulated time.
@@ -24,17 +23,9 @@ public struct EmulationUsage: Hashable, Codable, Sendable {
         var sum = left
         sum.passes += right.passes
         sum.latePasses += right.latePasses
-        sum.emulated = sum.emulated + right.emulated
-        sum.processor = sum.processor + right.processor
+        sum.emulated = min(sum.emulated + right.emulated, Self.timeMax)
+        sum.processor = min(sum.processor + right.processor, Self.timeMax)
         sum.rewriteMismatches += right.rewriteMismatches
         return sum
     }
-}
-
-/// Collects the usage of engines on their threads for readers on others.
-public final class EmulationMeter: Sendable {
-    private let total = Mutex(EmulationUsage())
-    public init() {}
-    public var usage: EmulationUsage { total.withLock { $0 } }
-    func add(_ usage: EmulationUsage) { total.withLock { $0 = $0 + usage } }
 }
