@@ -1,4 +1,5 @@
 package import DejaVuCore
+import DejaVuEngine
 package import DejaVuGGUF
 
 /// Computes the logits of texts that are given, for comparisons with other implementations (`Tools/verify-tokens.py`).

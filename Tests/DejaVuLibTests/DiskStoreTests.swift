@@ -253,6 +253,9 @@ private func landUntilFull(_ store: DiskStore) async throws -> Int {
     }
 }
 
+/// More than ten children can write before they are killed.
+private let killedBudget = 1 << 30
+
 @Test func diskStore_killed_keepsWhatItHasAcknowledged() async throws {
     try await withDirectory { directory in
         setenv("DEJAVU_TEST_DISK", directory, 1)
@@ -260,7 +263,7 @@ private func landUntilFull(_ store: DiskStore) async throws -> Int {
             await #expect(processExitsWith: .signal(SIGKILL)) { try await writeUntilKilled() }
             let acknowledged = try acknowledgedFrames(directory)
             let log = EventLog()
-            let store = try await open(directory, log: log)
+            let store = try await open(directory, budget: killedBudget, log: log)
             for (sequence, end) in acknowledged {
                 let watermark = try await store.watermark(of: SequenceID(sequence), layers: store.layers)
                 #expect(watermark >= end, "sequence \(sequence)")
@@ -298,7 +301,7 @@ private func writeUntilKilled() async throws {
     guard let directory = getenv("DEJAVU_TEST_DISK").map({ String(cString: $0) }) else { return }
     var generator = SystemRandomNumberGenerator()
     let life = UInt32(2000 + generator.next() % 60_000)
-    let store = try await open(directory)
+    let store = try await open(directory, budget: killedBudget)
     let path = directory + "/acknowledged"
     let log = try (try? PosixFileSystem().open(path)) ?? PosixFileSystem().create(path)
     var at = try log.byteCount() / 16 * 16

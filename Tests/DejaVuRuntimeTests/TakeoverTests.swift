@@ -14,7 +14,7 @@ private let slow: EmulationProfile = {
 
 /// Workers one after the other, each of which holds what the one before it runs.
 private func withWorkers(
-    stages: Int, overTCP: Bool = false, replicaBytesMax: Int = 1 << 30,
+    stages: Int, overTCP: Bool = false, replicaBytesMax: Int? = nil,
     _ body: (ControllerService, _ start: @escaping @Sendable (String) async throws -> WorkerProcess) async throws ->
         Void
 ) async throws {
@@ -37,7 +37,7 @@ private func withWorkers(
                 try await body(service) { name in
                     let process = try worker(
                         joining: address, name: name, peers: overTCP ? .host(nil) : .directory(directory),
-                        profile: slow, meter: meter, replicaBytesMax: replicaBytesMax)
+                        profile: slow, meter: meter, replicaBytesMax: replicaBytesMax ?? stages << 30)
                     let known = await service.status().counters.workersJoined
                     feed.yield(process)
                     try await wait("\(name) has joined") {
