@@ -194,6 +194,10 @@ public struct SubscriptionBook: Sendable {
     /// Whether a frame is on its way and not answered.
     public func isFlying(_ id: FlightID) -> Bool { flights.contains { $0.id == id } }
 
+    /// Whether what becomes of a flight still says something about its stream: it is unanswered, and the stream has not
+    /// gone back since it was sent.
+    public func isTelling(_ id: FlightID) -> Bool { flights.contains { $0.id == id && !$0.isStale } }
+
     /// The sequences that the source is known to have or a destination to take, ascending.
     public var sequences: [SequenceID] {
         var all = sources.map(\.sequence)

@@ -13,8 +13,8 @@ extension StreamEngine {
         case .success(.committed(let watermark)), .success(.known(let watermark)):
             committed(dispatch, watermark: watermark)
         case .success(.gap(let watermark)):
-            let failures = count(dispatch)
-            if failures > Self.gapsMax {
+            // One gap makes a gap of every frame that was on its way behind it: these say nothing more.
+            if state.withLock({ $0.book.isTelling(dispatch.flight) }), count(dispatch) > Self.gapsMax {
                 failed(dispatch, DejaVuError(.unavailable, "the destination goes back to \(watermark) again and again"))
             } else {
                 state.withLock { $0.book.gap(dispatch.flight, watermark: watermark) }

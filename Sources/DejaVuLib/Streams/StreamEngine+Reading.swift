@@ -12,26 +12,38 @@ extension StreamEngine {
 
     /// Puts frames together that want rows of the same positions, so that these are read once.
     ///
-    /// The order of the batch is kept as far as the first frame of each reading goes.
+    /// Frames of one sequence to one destination keep their order: a frame that came before those it follows would be
+    /// answered by a gap.
     func readings(of batch: [Dispatch]) -> [Reading] {
         guard options.sharedReads, options.bufferedCopies, options.deltas else {
             return batch.map { Reading(span: $0.span, dispatches: [$0]) }
         }
         var readings: [Reading] = []
         var places: [Positions: Int] = [:]
+        var last: [Route: Int] = [:]
         for dispatch in batch {
             let key = Positions(sequence: dispatch.span.sequence, positions: dispatch.span.positions)
-            if let place = places[key], let joined = join(readings[place].span.layers, dispatch.span.layers) {
+            let route = Route(destination: dispatch.destination, sequence: dispatch.span.sequence)
+            if let place = places[key], place >= last[route] ?? 0,
+                let joined = join(readings[place].span.layers, dispatch.span.layers)
+            {
                 let span = Span(sequence: key.sequence, layers: joined, positions: key.positions)
                 if span.rowCount * source.rowBytes <= max(options.frameBytesMax, source.rowBytes) {
                     readings[place] = Reading(span: span, dispatches: readings[place].dispatches + [dispatch])
+                    last[route] = place
                     continue
                 }
             }
             places[key] = readings.count
+            last[route] = readings.count
             readings.append(Reading(span: dispatch.span, dispatches: [dispatch]))
         }
         return readings
+    }
+
+    private struct Route: Hashable {
+        let destination: StoreID
+        let sequence: SequenceID
     }
 
     private struct Positions: Hashable {

@@ -56,6 +56,31 @@ func engine_promptAndSteps_reachUnequalDestinations(options: StreamOptions) asyn
     #expect(harness.events.isEmpty)
 }
 
+/// What one lacks is read together with what another lacks only if nothing overtakes what goes before it.
+@Test func engine_oneIsBehindTheOther_framesKeepTheirOrder() async throws {
+    let text = testTokens(40, seed: 4)
+    var options = StreamOptions()
+    options.frameBytesMax = all.count * 48 * 15
+    let harness = EngineHarness(layers: all, options: options)
+    let stores = [LedgerStore("ahead", layers: all), LedgerStore("behind", layers: all)]
+    func subscribe(_ number: Int) async throws -> StreamSubscription {
+        let handle = try harness.engine.subscribe(
+            harness.order(UInt64(number), to: StoreID(UInt64(number)), all), to: stores[number])
+        try await harness.grant(stores[number], StoreID(UInt64(number)), ids[0], limit: 40)
+        return handle
+    }
+    try await harness.open(ids[0], tokens: text, limit: 40)
+    var handles = [try await subscribe(0)]
+    harness.compute(text, ids[0], 0..<30)
+    try await harness.run { try await handles[0].caughtUp(within: .seconds(60)) }
+    handles.append(try await subscribe(1))
+    harness.compute(text, ids[0], 30..<40)
+    try await harness.run { for handle in handles { try await handle.caughtUp(within: .seconds(60)) } }
+    #expect(harness.engine.counters.framesGap == 0)
+    #expect(harness.engine.counters.bytesCommitted == 2 * all.count * 40 * 48)
+    for store in stores { try await expectRows(store, text, Span(sequence: ids[0], layers: all, positions: 0..<40)) }
+}
+
 @Test func engine_twoSubscribersWithTheSameWishes_readOnce() async throws {
     let text = testTokens(20, seed: 1)
     func reads(shared: Bool) async throws -> Int {
