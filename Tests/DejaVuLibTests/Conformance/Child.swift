@@ -58,6 +58,15 @@ final class Child: Sendable {
 
     func send(_ signal: Int32) { Glibc.kill(process, signal) }
 
+    /// Stops it by SIGSTOP. Afterwards none of its threads runs: the signal alone takes effect some time later.
+    func stop() async throws {
+        send(SIGSTOP)
+        try await until("the child stands still") {
+            var status: Int32 = 0
+            return waitpid(self.process, &status, WUNTRACED | WNOHANG) == self.process
+        }
+    }
+
     /// What it has said so far, in lines.
     func said() -> [String] {
         lines.withLock { lines in

@@ -84,7 +84,7 @@ func transport_receiverIsStopped_framesMissTheirDeadlineAndGoOnAfterwards(place:
     let sequence = try await opened(1, at: transport)
     let first = try await transport.post(sequence, 0..<1, rowBytes: rowBytes)
     #expect(try await first.receipt() == .committed(watermark: 1))
-    child.send(SIGSTOP)
+    try await child.stop()
     let stalled = try await transport.post(sequence, 1..<2, rowBytes: rowBytes, within: .milliseconds(400))
     let error = await #expect(throws: DejaVuError.self) { try await stalled.receipt() }
     #expect(error?.code == .deadlineExceeded)
