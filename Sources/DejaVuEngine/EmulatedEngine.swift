@@ -7,7 +7,7 @@ import Glibc
 /// changes the text (see `EmulatedChain`). The text does not depend on times, scale or how layers are cut into stages.
 public final class EmulatedEngine: StageEngine {
     public let stage: StageDescription
-    private let profile: EmulationProfile
+    private let profile: ModelProfile
     private let rows: EmulatedRows
     private let progress: ProgressCounter
     private let meter: EmulationMeter
@@ -22,7 +22,7 @@ public final class EmulatedEngine: StageEngine {
     /// - Throws: `.invalidArgument` if the profile, the layers or the cells make no sense, `.resourceExhausted` if
     ///   there is no memory for the cells.
     public init(
-        profile: EmulationProfile, layers: LayerRange, cellCount: Int, progress: ProgressCounter = ProgressCounter(),
+        profile: ModelProfile, layers: LayerRange, cellCount: Int, progress: ProgressCounter = ProgressCounter(),
         meter: EmulationMeter = EmulationMeter()
     ) throws(DejaVuError) {
         try profile.validate()

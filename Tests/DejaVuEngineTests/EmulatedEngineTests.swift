@@ -8,7 +8,7 @@ private final class Pipeline {
     let meter = EmulationMeter()
     private var passes: UInt64 = 0
 
-    init(_ profile: EmulationProfile = .instant, stageCount: Int, cellCount: Int = 2048) throws {
+    init(_ profile: ModelProfile = .instant, stageCount: Int, cellCount: Int = 2048) throws {
         let meter = self.meter
         stages = try LayerRange.even(layers: profile.layerCount, stages: stageCount).map {
             try EmulatedEngine(profile: profile, layers: $0, cellCount: cellCount, meter: meter)
@@ -41,13 +41,13 @@ private func record(_ id: UInt64, prompt: [TokenID], sampling: SamplingParameter
 }
 
 private func randomPrompt(_ generator: inout SeededGenerator, length: Int) -> [TokenID] {
-    (0..<length).map { _ in TokenID(generator.next(below: EmulationProfile.instant.vocabularyCount)) }
+    (0..<length).map { _ in TokenID(generator.next(below: ModelProfile.instant.vocabularyCount)) }
 }
 
 private func reference(_ record: SequenceRecord, count: Int) -> [TokenID] {
     EmulatedChain.continuation(
-        of: record.prompt, count: count, layerCount: EmulationProfile.instant.layerCount,
-        vocabularyCount: EmulationProfile.instant.vocabularyCount, sampling: record.sampling)
+        of: record.prompt, count: count, layerCount: ModelProfile.instant.layerCount,
+        vocabularyCount: ModelProfile.instant.vocabularyCount, sampling: record.sampling)
 }
 
 @Test(arguments: 1...4)
@@ -178,4 +178,22 @@ func emulatedEngine_randomChunksAndNeighbours_textEqualsReference(stageCount: In
     #expect(tokens.first?.alternatives.count == 3)
     #expect(tokens.first?.alternatives.first?.token == tokens.first?.token)
     #expect((tokens.first?.logprob ?? 1) < 0)
+}
+
+@Test func emulatedEngine_profileWithTimes_metersWhatItEmulated() throws {
+    var slow = ModelProfile.instant
+    slow.stepTimes = [.init(sequences: 1, seconds: 0.004)]
+    let meter = EmulationMeter()
+    let engine = try EmulatedEngine(profile: slow, layers: LayerRange(0, 12), cellCount: 256, meter: meter)
+    let record = SequenceRecord(
+        id: SequenceID(1), request: RequestID(1), choice: 0, prompt: [1], sampling: .greedy, outputCountMax: 9,
+        stopTokens: [])
+    try engine.open(record, cells: CellRun(start: 0, count: 256))
+    let pass = Pass(
+        id: PassID(1), pipeline: PipelineID(1), epoch: Epoch(1),
+        entries: [PassEntry(sequence: record.id, first: 0, tokens: [1], samples: true)])
+    for _ in 0..<3 { _ = try engine.run(pass, hidden: nil) }
+    #expect(meter.usage.passes == 3)
+    #expect(meter.usage.emulated == .milliseconds(12))
+    #expect(meter.usage.processor > .zero)
 }

@@ -8,7 +8,7 @@ import Logging
 import Synchronization
 import Testing
 
-let profile = EmulationProfile.instant
+let profile = ModelProfile.instant
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 /// A directory of a test's own, gone after it.
@@ -50,7 +50,7 @@ let key: ClusterKey = .random()
 /// An emulated worker inside the test process.
 func worker(
     joining address: LinkAddress, name: String, key: ClusterKey = key, peers: PeerListening = .host(nil),
-    profile: EmulationProfile = profile, grace: TimeSpan = .seconds(5), meter: EmulationMeter = EmulationMeter(),
+    profile: ModelProfile = profile, grace: TimeSpan = .seconds(5), meter: EmulationMeter = EmulationMeter(),
     replicaBytesMax: Int = 1 << 30
 ) throws -> WorkerProcess {
     var options = WorkerOptions(controller: address, key: key, name: name, peerListening: peers)

@@ -7,7 +7,7 @@ import Testing
 
 /// A controller and workers in this process, over real sockets.
 private func withCluster(
-    stages: Int, workers: Int, overTCP: Bool, profile: EmulationProfile = profile,
+    stages: Int, workers: Int, overTCP: Bool, profile: ModelProfile = profile,
     _ body: (ControllerService) async throws -> Void
 ) async throws {
     try await withDirectory { directory in

@@ -6,7 +6,7 @@ import DejaVuRuntime
 import Testing
 
 /// Stages that take long enough for a death to come in mid-answer.
-private let slow: EmulationProfile = {
+private let slow: ModelProfile = {
     var slow = profile
     slow.passSeconds = 0.003
     return slow

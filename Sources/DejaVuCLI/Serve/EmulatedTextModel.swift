@@ -9,7 +9,7 @@ struct EmulatedTextModel: TextModel {
     let stopTokens: [TokenID] = []
     private let vocabularyCount: Int
 
-    init(_ profile: EmulationProfile, name: String?, contextLength: Int, created: Int) {
+    init(_ profile: ModelProfile, name: String?, contextLength: Int, created: Int) {
         vocabularyCount = profile.vocabularyCount
         description = ModelDescription(
             name: name ?? "emulated-\(profile.name)", model: profile.model, numericClass: profile.numericClass,

@@ -23,7 +23,9 @@ struct ServeCommand: AsyncParsableCommand {
                   --cluster-key-file key
             """)
 
-    @Argument(help: "The GGUF file, or emulated[:PROFILE].", completion: .file(extensions: ["gguf"]))
+    @Argument(
+        help: "The GGUF file, or emulated[:PROFILE], a file or a name such as opt-66b.",
+        completion: .file(extensions: ["gguf"]))
     var model: String
     @OptionGroup(title: "Topology") var topology: TopologyOptions
     @OptionGroup(title: "Devices") var device: DeviceOptions

@@ -10,17 +10,15 @@ import Logging
 /// What a worker runs: a model file, or an emulated device.
 enum ModelSource: Sendable {
     case file(GGUFFile, DecoderDescription, path: String)
-    case emulated(EmulationProfile)
+    case emulated(ModelProfile)
 
-    /// `emulated` is a device that takes no time, `emulated:FILE` one with that profile; all else is a GGUF file.
+    /// `emulated` is a device that takes no time, `emulated:PROFILE` one with a named profile or one from a file; all
+    /// else is a GGUF file.
     init(_ text: String) throws {
         if text == "emulated" {
             self = .emulated(.instant)
         } else if text.hasPrefix("emulated:") {
-            let data = try Data(contentsOf: URL(fileURLWithPath: String(text.dropFirst("emulated:".count))))
-            let profile = try JSONDecoder().decode(EmulationProfile.self, from: data)
-            try profile.validate()
-            self = .emulated(profile)
+            self = .emulated(try ProfileFile.load(String(text.dropFirst("emulated:".count))))
         } else {
             let file = try GGUFFile(path: text)
             self = .file(file, try DecoderDescription(file: file), path: text)
@@ -48,11 +46,11 @@ enum ModelSource: Sendable {
         }
     }
 
-    /// What the model was trained for; an emulated one takes any length.
+    /// What the model was trained for.
     var contextLength: Int {
         switch self {
         case .file(_, let description, _): description.contextLength
-        case .emulated: 32_768
+        case .emulated(let profile): profile.contextLength
         }
     }
 

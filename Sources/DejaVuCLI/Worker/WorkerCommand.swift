@@ -23,7 +23,9 @@ struct WorkerCommand: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("The controller's address for workers.", valueName: "host:port"))
     var join: String?
-    @Option(help: "The GGUF file that the controller serves, or emulated[:PROFILE].", completion: .file())
+    @Option(
+        help: "The GGUF file that the controller serves, or emulated[:PROFILE], a file or a name such as opt-66b.",
+        completion: .file())
     var model: String
     @Option(help: "The file with the secret that all processes of the cluster share.", completion: .file())
     var clusterKeyFile: String?

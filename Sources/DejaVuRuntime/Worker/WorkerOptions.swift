@@ -31,7 +31,7 @@ package struct WorkerModel: Hashable, Sendable {
     }
 
     /// An emulated device of that much memory, as accounted for.
-    package init(_ profile: EmulationProfile, kvBytesMax: Int, replicaBytesMax: Int = 0) {
+    package init(_ profile: ModelProfile, kvBytesMax: Int, replicaBytesMax: Int = 0) {
         self.init(
             model: profile.model, layerCount: profile.layerCount,
             kvBytesPerPositionAndLayer: profile.kvBytesPerPositionAndLayer, kvBytesMax: kvBytesMax,

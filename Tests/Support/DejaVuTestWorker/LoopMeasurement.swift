@@ -20,7 +20,7 @@ enum LoopMeasurement {
     }
 
     static func run(stateDirectory: String, stageCount: Int, streamCount: Int) async throws {
-        let profile = EmulationProfile.instant
+        let profile = ModelProfile.instant
         let configuration = ControllerConfiguration(
             model: profile.model, layerCount: profile.layerCount, vocabularyCount: profile.vocabularyCount,
             stageCount: stageCount, limits: ControllerLimits(contextLength: 2048))

@@ -44,7 +44,7 @@ enum TestWorker {
 
     static func work(stepMilliseconds: Double) async throws {
         let options = try LocalWorkerBrief.receive().options()
-        var profile = EmulationProfile.instant
+        var profile = ModelProfile.instant
         profile.passSeconds = stepMilliseconds / 1000
         let engineProfile = profile
         let worker = try WorkerProcess(
@@ -58,7 +58,7 @@ enum TestWorker {
 
     /// Prints the process ids of its workers once all have joined, and goes on until it is killed.
     static func control(stateDirectory: String, workerCount: Int) async throws {
-        let profile = EmulationProfile.instant
+        let profile = ModelProfile.instant
         let configuration = ControllerConfiguration(
             model: profile.model, layerCount: profile.layerCount, vocabularyCount: profile.vocabularyCount,
             stageCount: workerCount, limits: ControllerLimits(contextLength: 2048))
