@@ -254,6 +254,12 @@ def simulate(options):
 
 
 @check
+def paper_baseline(options):
+    """The paper's baseline, simulated: makespans and median latencies of the authors' own simulators within 0.1%."""
+    swift_tests("paperBaseline_")
+
+
+@check
 def disk_faults(options):
     """The disk store under random faults and kill -9: never a wrong byte, never a crash."""
     swift_tests("diskStore_|segmentScan_|segmentCodecs_", DEJAVU_COUNT=300 if options.quick else 20_000)
