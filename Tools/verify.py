@@ -8,6 +8,7 @@
 --quick uses smaller counts and the same code; that is what `make test` does. Exit status 0 if all passed.
 """
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -257,6 +258,33 @@ def simulate(options):
 def paper_baseline(options):
     """The paper's baseline, simulated: makespans and median latencies of the authors' own simulators within 0.1%."""
     swift_tests("paperBaseline_")
+
+
+@check
+def plan(options):
+    """`profile` measures the model, `plan` and an emulated server take it; the authors' planning example comes out."""
+    def run(*arguments):
+        return json.loads(subprocess.run(
+            [options.binary, *map(str, arguments), "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+    for slowdown, stages in ((1, (2, 6)), (1.1, (3, 5))):
+        example = run("plan", "opt-66b", "--machines", 8, "--method", "paper", "--output-tokens", 50,
+                      "--prompt-slowdown", slowdown)
+        expect((example["promptStages"], example["tokenStages"]) == stages, f"the authors' example gives {example}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "mine.json"
+        rounds = 1 if options.quick else 3
+        measured = run("profile", options.model, "-o", path, "--directory", folder, "--repetitions", rounds)
+        expect(measured == json.loads(path.read_text()), "the file differs from what was printed")
+        longest = max(measured["promptTimes"], key=lambda row: (row["sequences"] == 1, row["tokens"]))
+        step = measured["stepTimes"][0]["seconds"]
+        expect(0 < step < longest["seconds"], f"a step takes {step} s and a prompt {longest}")
+        planned = run("plan", path, "--machines", 2, "--prompt-tokens", 100, "--output-tokens", 32)
+        expect(planned["serve"].startswith("dejavu serve"), f"no line to type: {planned}")
+        print(f"  step {1000 * step:.1f} ms, prompt of {longest['tokens']} {longest['seconds']:.2f} s;"
+              f" {planned['reasons'][0]}")
+        with Server(options.binary, f"emulated:{path}", "--threads", 1, "--standbys", 0) as server:
+            expect(complete(server.url, PROMPTS[0], max_tokens=4), "the emulated server does not answer")
 
 
 @check

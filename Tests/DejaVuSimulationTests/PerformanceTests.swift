@@ -1,5 +1,6 @@
 import DejaVuCore
 import DejaVuSimulation
+import Foundation
 import Testing
 
 /// The trace of the authors' simulators.
@@ -138,4 +139,34 @@ func performance_anyTopology_endsAllAndKeepsEveryMachinesTime(
     #expect { try scenario.run() } throws: { ($0 as? DejaVuError)?.code == .resourceExhausted }
     profile.deviceMemoryBytes = 1000
     #expect { try MemoryBudget(profile, stages: 1) } throws: { ($0 as? DejaVuError)?.code == .resourceExhausted }
+}
+
+@Test func performanceTrace_forChrome_fillsEveryMachinesTimeUpToItsLastPass() throws {
+    struct File: Decodable {
+        struct Event: Decodable {
+            let name: String
+            let ph: String
+            let pid: Int
+            let tid: Int
+            let ts: Double?
+            let dur: Double?
+        }
+        let traceEvents: [Event]
+    }
+    var scenario = PerformanceScenario(
+        topology: .disaggregated(promptStages: 1, tokenStages: 2), batching: .continuous(), costs: .profile(.opt66B),
+        jobs: load(count: 8))
+    scenario.keepsTrace = true
+    let trace = try #require(try scenario.run().trace)
+    let events = try JSONDecoder().decode(File.self, from: Data(trace.chromeText.utf8)).traceEvents
+    for lane in 0..<3 {
+        // Passes and bubbles follow each other without a gap.
+        var end = 0.0
+        for event in events where event.ph == "X" && event.pid == lane && event.tid == 0 {
+            #expect(abs((event.ts ?? -1) - end) < 0.01)
+            end = (event.ts ?? 0) + (event.dur ?? 0)
+        }
+        #expect(end > 0)
+    }
+    #expect(events.contains { $0.name == "bubble" } && events.contains { $0.name == "stream" })
 }

@@ -25,7 +25,8 @@ package struct MemoryBudget: Hashable, Sendable {
         guard free >= 0 else {
             throw DejaVuError(
                 .resourceExhausted,
-                "\(layers) layers of \(profile.weightBytesPerLayer) bytes do not fit in \(profile.deviceMemoryBytes)")
+                "\(layers) layers of weights, \(Self.gigabytes(profile.weightBytesPerLayer * layers)), do not fit in "
+                    + Self.gigabytes(profile.deviceMemoryBytes))
         }
         let bytesPerPosition = profile.kvBytesPerPositionAndLayer * layers
         devicePositions = min(free / bytesPerPosition, Self.unlimited)
@@ -33,6 +34,8 @@ package struct MemoryBudget: Hashable, Sendable {
         // One microbatch for each stage; two of them fill the devices.
         swappedPositions = max(devicePositions, min(hostPositions, devicePositions / 2 * max(stages, 2)))
     }
+
+    private static func gigabytes(_ bytes: Int) -> String { "\((Double(bytes) / 1e8).rounded() / 10) GB" }
 
     package init(_ costs: PerformanceScenario.Costs, stages: Int) throws(DejaVuError) {
         guard case .profile(let profile) = costs else {
