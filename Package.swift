@@ -164,6 +164,9 @@ let package = Package(
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ] + nio),
-        tests("DejaVuBench", ["DejaVuCore", "DejaVuPlot", .product(name: "NIOHTTP1", package: "swift-nio")] + nio),
+        tests(
+            "DejaVuBench",
+            ["DejaVuCore", "DejaVuKV", "DejaVuLib", "DejaVuPlot", .product(name: "NIOHTTP1", package: "swift-nio")]
+                + nio),
     ]
 )

@@ -71,31 +71,45 @@ TARGET static uint32_t update_hardware(uint32_t crc, const void *bytes, size_t c
 
 #endif
 
-int cchecksum_variant(void) {
+static int find_variant(void) {
+#ifdef HAS_FOLDING
+    if (is_there() && cchecksum_can_fold()) return CCHECKSUM_AVX512;
+#endif
 #ifdef HARDWARE
+    if (is_there()) return HARDWARE;
+#endif
+    return CCHECKSUM_PORTABLE;
+}
+
+int cchecksum_variant(void) {
     // Every thread that asks first finds the same answer, so a race is harmless.
     static atomic_int known = -1;
     int variant = atomic_load_explicit(&known, memory_order_relaxed);
     if (variant < 0) {
-        variant = is_there() ? HARDWARE : CCHECKSUM_PORTABLE;
+        variant = find_variant();
         atomic_store_explicit(&known, variant, memory_order_relaxed);
     }
     return variant;
-#else
-    return CCHECKSUM_PORTABLE;
-#endif
 }
 
-uint32_t cchecksum_update(uint32_t crc, const void *bytes, size_t count) {
+uint32_t cchecksum_update_lanes(uint32_t crc, const void *bytes, size_t count) {
 #ifdef HARDWARE
     if (cchecksum_variant() != CCHECKSUM_PORTABLE) return update_hardware(crc, bytes, count);
 #endif
     return cchecksum_update_portable(crc, bytes, count);
 }
 
+uint32_t cchecksum_update(uint32_t crc, const void *bytes, size_t count) {
+#ifdef HAS_FOLDING
+    if (count >= FOLD_MIN && cchecksum_variant() == CCHECKSUM_AVX512) return ~cchecksum_fold(~crc, bytes, count);
+#endif
+    return cchecksum_update_lanes(crc, bytes, count);
+}
+
 uint32_t cchecksum_copy(uint32_t crc, void *target, const void *source, size_t count) {
-    // A block that was just copied is still in the first cache.
-    const size_t block = 3 * LONG_LANE;
+    // A block that was just copied is still in the first cache. (To store while computing is slower: the copy of the C
+    // library does not read what it overwrites.)
+    const size_t block = 32 << 10;
     unsigned char *to = target;
     const unsigned char *from = source;
     while (count) {

@@ -38,6 +38,14 @@ static void fill_move(uint32_t table[4][256], uint64_t bytes) {
         for (uint32_t value = 0; value < 256; value++) table[byte][value] = multiply(value << 8 * byte, factor);
 }
 
+/// Factors that move 16 bytes past `bytes` more, of which they are the first: one for each half, as far from the end as
+/// it is, less what the reduction to 32 bits moves. One bit to the left, since the product of two reflected values is
+/// one short.
+static void fill_fold(uint64_t factors[2], uint64_t bytes) {
+    factors[0] = (uint64_t)power(bytes + 4) << 1;
+    factors[1] = (uint64_t)power(bytes - 4) << 1;
+}
+
 static void fill(void) {
     squares[0] = ONE >> 1;
     for (int index = 1; index < 64; index++) squares[index] = multiply(squares[index - 1], squares[index - 1]);
@@ -53,6 +61,10 @@ static void fill(void) {
         }
     fill_move(shared.past_long, LONG_LANE);
     fill_move(shared.past_short, SHORT_LANE);
+    fill_fold(shared.fold_stride, 256);
+    fill_fold(shared.fold_step, 64);
+    // The last one stays where it is.
+    for (int lane = 0; lane < 3; lane++) fill_fold(shared.fold_lanes + 2 * lane, 48 - 16 * (uint64_t)lane);
 }
 
 const struct tables *cchecksum_tables(void) {

@@ -1,15 +1,15 @@
-import DejaVuCore
+package import DejaVuCore
 import DejaVuLib
 import Glibc
 import NIOPosix
 import Synchronization
 
 /// What anybody could write in an afternoon: the same bytes, the same checksums, nothing else.
-enum BareTransfers {
-    static let chunkBytes = 256 << 10
+package enum BareTransfers {
+    package static let chunkBytes = 256 << 10
 
     /// Copies chunk by chunk; each is checked after it was copied.
-    static func memory(_ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawBufferPointer) -> UInt32 {
+    package static func memory(_ source: UnsafeRawBufferPointer, to target: UnsafeMutableRawBufferPointer) -> UInt32 {
         var checksum = Checksum()
         forEachChunk(source) { chunk, offset in
             let place = UnsafeMutableRawBufferPointer(rebasing: target[offset..<offset + chunk.count])
@@ -49,13 +49,13 @@ enum BareTransfers {
 }
 
 /// Two ends of a TCP connection over the loopback interface, with blocking calls: one thread sends, one receives.
-final class BareSocket: @unchecked Sendable {
+package final class BareSocket: @unchecked Sendable {
     // Unchecked: the descriptors never change, and each end is used by one thread.
     private let sender: Int32
     private let receiver: Int32
     private let thread = NIOThreadPool(numberOfThreads: 1)
 
-    init() throws(DejaVuError) {
+    package init() throws(DejaVuError) {
         let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         sender = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
@@ -91,7 +91,7 @@ final class BareSocket: @unchecked Sendable {
     /// - Parameters:
     ///   - checks: both ends compute checksums of what passes.
     ///   - pieces: calls its argument with each piece.
-    func transfer(
+    package func transfer(
         to target: UnsafeMutableRawBufferPointer, checks: Bool,
         pieces: ((UnsafeRawBufferPointer) -> Void) -> Void
     ) throws(DejaVuError) {

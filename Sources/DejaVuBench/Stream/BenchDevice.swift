@@ -1,15 +1,15 @@
-import DejaVuCore
-import DejaVuKV
-import DejaVuLib
+package import DejaVuCore
+package import DejaVuKV
+package import DejaVuLib
 import Glibc
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// A device's KV memory: real bytes in the device's own order, and copies out of it that take a device's time.
 ///
 /// The memory is filled once, with bytes that differ from place to place; "computing" a row says that it is there. So
 /// the processors do what streaming needs and nothing else.
-final class BenchDevice: RunSource, @unchecked Sendable {
+package final class BenchDevice: RunSource, InPlaceSource, @unchecked Sendable {
     // Unchecked for the memory alone, which nobody writes after `init`.
 
     private struct Place {
@@ -19,7 +19,11 @@ final class BenchDevice: RunSource, @unchecked Sendable {
     private struct Key: Hashable {
         let layers: LayerRange
         let positions: Int
-        let isNaive: Bool
+        let order: Order
+    }
+    /// Of what a plan makes.
+    private enum Order: Hashable {
+        case packed, layerByLayer, naive
     }
     private struct State {
         var places: [SequenceID: Place] = [:]
@@ -28,21 +32,25 @@ final class BenchDevice: RunSource, @unchecked Sendable {
         var launches = 0
     }
 
-    let name = "device"
+    /// Fits into the first cache.
+    private static let blockBytes = 32 << 10
+
+    package let name = "device"
     let shape: StreamShape
     let length: Int
-    let numericClass = NumericClass(parts: ["bench"])
+    package let numericClass = NumericClass(parts: ["bench"])
     let layout: KVLayout
     private let profile: DeviceProfile?
     private let queue = EmulatedQueue()
     private let regions: [UnsafeMutableRawBufferPointer]
+    private let sources: [UnsafeRawBufferPointer]
     private let state = Mutex(State())
 
-    var layers: LayerRange { shape.layers }
-    var rowBytes: Int { shape.row.rowBytes }
+    package var layers: LayerRange { shape.layers }
+    package var rowBytes: Int { shape.row.rowBytes }
 
     /// - Parameter profile: nil copies as fast as the processor does.
-    init(_ shape: StreamShape, length: Int, profile: DeviceProfile?) throws(DejaVuError) {
+    package init(_ shape: StreamShape, length: Int, profile: DeviceProfile?) throws(DejaVuError) {
         self.shape = shape
         self.length = length
         self.profile = profile
@@ -55,6 +63,8 @@ final class BenchDevice: RunSource, @unchecked Sendable {
             regions.append(UnsafeMutableRawBufferPointer(start: start, count: layout.regionBytes + 8))
         }
         self.regions = regions
+        let regionBytes = layout.regionBytes
+        sources = regions.map { UnsafeRawBufferPointer(start: $0.baseAddress, count: regionBytes) }
         fill()
     }
 
@@ -76,7 +86,7 @@ final class BenchDevice: RunSource, @unchecked Sendable {
     // MARK: The compute thread's side
 
     /// A sequence gets a slot; nothing of it is there yet.
-    func open(_ sequence: SequenceID, slot: Int) {
+    package func open(_ sequence: SequenceID, slot: Int) {
         precondition((0..<shape.batch).contains(slot), "a slot of the batch")
         state.withLock {
             $0.places[sequence] = Place(cell: slot * length, marks: [Int](repeating: 0, count: layers.count))
@@ -86,7 +96,7 @@ final class BenchDevice: RunSource, @unchecked Sendable {
     func close(_ sequence: SequenceID) { state.withLock { _ = $0.places.removeValue(forKey: sequence) } }
 
     /// Rows of these layers are there up to a position.
-    func commit(_ sequences: [SequenceID], layers: LayerRange, to mark: Int) {
+    package func commit(_ sequences: [SequenceID], layers: LayerRange, to mark: Int) {
         state.withLock { state in
             for sequence in sequences {
                 for layer in layers.indices { state.places[sequence]?.marks[layer] = mark }
@@ -96,26 +106,26 @@ final class BenchDevice: RunSource, @unchecked Sendable {
 
     // MARK: KVStore
 
-    func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError) {
+    package func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError) {
         throw DejaVuError(.unsupported, "nothing is streamed into the benchmark's device")
     }
-    func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
+    package func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
         throw DejaVuError(.unsupported, "nothing is streamed into the benchmark's device")
     }
-    func release(_ sequence: SequenceID) async throws(DejaVuError) { close(sequence) }
+    package func release(_ sequence: SequenceID) async throws(DejaVuError) { close(sequence) }
 
-    func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int {
+    package func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int {
         state.withLock { $0.places[sequence]?.marks[layers.indices].min() ?? 0 }
     }
 
-    func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer {
+    package func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer {
         var buffer = ByteBuffer()
         try await read(span, into: &buffer)
         return buffer
     }
 
-    func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
-        let (plan, cell) = try plan(for: span, isNaive: false)
+    package func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
+        let (plan, cell) = try plan(for: span, as: .packed)
         if let profile {
             // A kernel packs each kind of run into staging memory there, and one copy brings it over.
             charge(plan.nests.count + 1, profile)
@@ -130,8 +140,40 @@ final class BenchDevice: RunSource, @unchecked Sendable {
         if profile != nil { await queue.drain() }
     }
 
+    package func copy(_ span: Span, to memory: RowMemory) async throws(DejaVuError) -> UInt32 {
+        var checksum = Checksum()
+        if span.rowCount * rowBytes <= Self.blockBytes || profile != nil {
+            let (plan, cell) = try plan(for: span, as: .layerByLayer)
+            if let profile {
+                // A kernel packs each kind of run into staging memory there, and one copy brings it over.
+                charge(plan.nests.count + 1, profile)
+                queue.charge(.seconds(Double(plan.byteCount * shape.byteScale) / profile.hostBytesPerSecond))
+            }
+            RunCopier.copy(plan, source: cell, destination: 0, from: sources, to: memory.layers)
+            for layer in memory.layers { checksum.update(UnsafeRawBufferPointer(layer)) }
+            if profile != nil { await queue.drain() }
+            return checksum.value
+        }
+        // Block by block, so that the checksum finds in the cache what was copied.
+        let blockPositions = max(1, min(Self.blockBytes / rowBytes, span.positions.count))
+        for (layer, target) in zip(span.layers.indices, memory.layers) {
+            for first in stride(from: 0, to: span.positions.count, by: blockPositions) {
+                let count = min(blockPositions, span.positions.count - first)
+                let start = span.positions.lowerBound + first
+                let block = Span(
+                    sequence: span.sequence, layers: LayerRange(layer, layer + 1), positions: start..<start + count)
+                let (plan, cell) = try plan(for: block, as: .layerByLayer)
+                let place = UnsafeMutableRawBufferPointer(
+                    rebasing: target[first * rowBytes..<(first + count) * rowBytes])
+                RunCopier.copy(plan, source: cell, destination: 0, from: sources, to: [place])
+                checksum.update(UnsafeRawBufferPointer(place))
+            }
+        }
+        return checksum.value
+    }
+
     /// The naive way gives runs in the order in which they lie here, as between two devices of one layout.
-    func runs(
+    package func runs(
         of span: Span, merging: Bool, _ body: (ByteBuffer) async throws(DejaVuError) -> Void
     ) async throws(DejaVuError) {
         guard !merging else {
@@ -139,7 +181,7 @@ final class BenchDevice: RunSource, @unchecked Sendable {
         }
         for layer in span.layers.indices {
             let part = Span(sequence: span.sequence, layers: LayerRange(layer, layer + 1), positions: span.positions)
-            let (plan, cell) = try plan(for: part, isNaive: true)
+            let (plan, cell) = try plan(for: part, as: .naive)
             for run in plan.runs(source: cell, destination: 0) {
                 if let profile {
                     charge(1, profile)
@@ -162,17 +204,13 @@ final class BenchDevice: RunSource, @unchecked Sendable {
     /// All of the memory.
     var memory: [UnsafeRawBufferPointer] { sources }
 
-    private var sources: [UnsafeRawBufferPointer] {
-        regions.map { UnsafeRawBufferPointer(start: $0.baseAddress, count: layout.regionBytes) }
-    }
-
     /// Contiguous runs of so many positions of one sequence.
-    func naiveRunCount(positions: Int) throws(DejaVuError) -> Int {
+    package func naiveRunCount(positions: Int) throws(DejaVuError) -> Int {
         try TransferPlan(naiveFrom: layout, layers: layers, positionCount: positions).runCount
     }
 
-    private func plan(for span: Span, isNaive: Bool) throws(DejaVuError) -> (TransferPlan, cell: Int) {
-        let key = Key(layers: span.layers, positions: span.positions.count, isNaive: isNaive)
+    private func plan(for span: Span, as order: Order) throws(DejaVuError) -> (TransferPlan, cell: Int) {
+        let key = Key(layers: span.layers, positions: span.positions.count, order: order)
         let (known, place) = state.withLock { ($0.plans[key], $0.places[span.sequence]) }
         guard let place, place.marks[span.layers.indices].allSatisfy({ $0 >= span.positions.upperBound }) else {
             throw DejaVuError(.notFound, "\(span) is not computed")
@@ -181,13 +219,19 @@ final class BenchDevice: RunSource, @unchecked Sendable {
         if let known {
             plan = known
         } else {
-            let packed = try KVLayout.packedRows(
-                shape.row, layers: span.layers, positionCount: span.positions.count)
+            let (layers, count) = (span.layers, span.positions.count)
             plan =
-                isNaive
-                ? try TransferPlan(naiveFrom: layout, layers: span.layers, positionCount: span.positions.count)
-                : try TransferPlan(
-                    from: layout, to: packed, layers: span.layers, positionCount: span.positions.count)
+                switch order {
+                case .naive: try TransferPlan(naiveFrom: layout, layers: layers, positionCount: count)
+                case .packed:
+                    try TransferPlan(
+                        from: layout, to: try .packedRows(shape.row, layers: layers, positionCount: count),
+                        layers: layers, positionCount: count)
+                case .layerByLayer:
+                    try TransferPlan(
+                        from: layout, to: try .packedLayers(shape.row, layers: layers, positionCount: count),
+                        layers: layers, positionCount: count)
+                }
             state.withLock { $0.plans[key] = plan }
         }
         return (plan, place.cell + span.positions.lowerBound)

@@ -65,8 +65,22 @@ package enum StreamAblation {
             let outcome = try trial.run()
             guard counts else { return }
             samples.add(outcome, of: variant)
+            if variant == .naive {
+                samples.add(try lowRequest(outcome, device, model.profile), to: "naive_low.request")
+            }
         }
         return samples
+    }
+
+    /// What the naive way would take if a launch took the least that is known: computed, not measured.
+    private static func lowRequest(
+        _ outcome: StreamTrial.Outcome, _ device: BenchDevice, _ profile: DeviceProfile
+    ) throws(DejaVuError) -> Double {
+        let saved = profile.launchSeconds - DeviceProfile.launchSecondsLow
+        let prompt = try device.naiveRunCount(positions: 500) * device.shape.batch
+        let step = try device.naiveRunCount(positions: 1) * device.shape.batch
+        let request = outcome.prompt.seconds + 500 * outcome.steps.map(\.seconds).median
+        return request - saved * Double(prompt + 500 * step)
     }
 
     /// The same with a real model's compute, which shares its processors with streaming; the link is real TCP.
@@ -104,6 +118,7 @@ package enum StreamAblation {
             "runs_per_prompt": "\(try device.naiveRunCount(positions: 500) * batch)",
             "real_bytes_per_step": "\(device.rowBytes * device.layers.count * batch * device.shape.byteScale)",
             "launch_seconds": "\(profile.launchSeconds): DualPath, arXiv 2602.21548, section 5.2 (5 to 7 us)",
+            "launch_seconds_low": "\(DeviceProfile.launchSecondsLow): H20, taco-project/FlexKV, pull request 193",
             "step_seconds": "\(profile.stepSeconds): fp16 weights once at 2039 GB/s",
             "prompt_seconds": "\(profile.promptSeconds(tokens: 500 * batch)): 312 TFLOPS",
             "host_bytes_per_second": "\(profile.hostBytesPerSecond)",

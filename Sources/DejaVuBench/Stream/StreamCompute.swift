@@ -13,8 +13,30 @@ package protocol StreamCompute: AnyObject {
     func spent(_ time: TimeSpan)
     /// Since the beginning.
     var elapsed: TimeSpan { get }
-    /// Passes that ended later than 2% of their time after it, of so many.
-    var lateness: (late: Int, passes: Int) { get }
+    /// How well an emulation has kept its times.
+    var lateness: Lateness { get }
+}
+
+/// Passes of an emulated device that ended too late.
+package struct Lateness: Hashable, Sendable {
+    package var passes = 0
+    /// Those that ended later than 2% of their time after it.
+    package var latePasses = 0
+    /// By how much these were late, together.
+    package var lateTime = TimeSpan.zero
+    /// What all passes were to take.
+    package var passTime = TimeSpan.zero
+
+    package init() {}
+
+    /// A pass was to take so long, and ended so much after that.
+    package mutating func add(pass time: TimeSpan, lateBy late: TimeSpan) {
+        passes += 1
+        passTime = passTime + time
+        guard late.nanoseconds * 50 > time.nanoseconds else { return }
+        latePasses += 1
+        lateTime = lateTime + late
+    }
 }
 
 /// Computes nothing and takes the time that a profile says. Deadlines are absolute: each pass begins when the one
@@ -25,7 +47,7 @@ final class EmulatedCompute: StreamCompute {
     private let batch: Int
     private var start = Instant.zero
     private var due = Instant.zero
-    private(set) var lateness = (late: 0, passes: 0)
+    private(set) var lateness = Lateness()
 
     init(_ profile: DeviceProfile, layers: LayerRange, batch: Int) {
         self.profile = profile
@@ -38,7 +60,7 @@ final class EmulatedCompute: StreamCompute {
     func begin() {
         start = BenchClock.now
         due = start
-        lateness = (0, 0)
+        lateness = Lateness()
     }
 
     func prompt(_ length: Int, told: (LayerRange) throws(DejaVuError) -> Void) throws(DejaVuError) {
@@ -56,8 +78,7 @@ final class EmulatedCompute: StreamCompute {
     private func compute(_ time: TimeSpan) {
         due = due + time
         BenchClock.sleep(until: due)
-        lateness.passes += 1
-        if (BenchClock.now - due).nanoseconds * 50 > time.nanoseconds { lateness.late += 1 }
+        lateness.add(pass: time, lateBy: BenchClock.now - due)
     }
 }
 
@@ -65,7 +86,7 @@ final class EmulatedCompute: StreamCompute {
 final class NoCompute: StreamCompute {
     private let layers: LayerRange
     private var start = Instant.zero
-    let lateness = (late: 0, passes: 0)
+    let lateness = Lateness()
     init(_ layers: LayerRange) { self.layers = layers }
     var elapsed: TimeSpan { BenchClock.now - start }
     func begin() { start = BenchClock.now }

@@ -29,8 +29,7 @@ package enum StreamDelta {
             case "engine":
                 let trial = StreamTrial(
                     device: device, compute: NoCompute(device.layers), prompt: 16, steps: steps, options: streaming,
-                    store: store,
-                    isEmulated: false)
+                    store: store, isEmulated: false, isTaskDriven: true)
                 let outcome = try trial.run()
                 time = outcome.steps.map(\.seconds).median
                 doorbell = outcome.doorbell.map(\.seconds).median

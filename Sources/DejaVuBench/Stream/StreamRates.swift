@@ -39,6 +39,8 @@ private final class Ours {
     private let store: any KVStore
     private let disk: BenchDisk?
     private let peer: TCPPeer?
+    /// One for all rounds, as a process has it: its buffers are warm, like the bare way's.
+    private let streamer = Streamer()
     private var number: UInt64 = 0
 
     init(_ device: BenchDevice, _ place: StreamRates.Place, _ options: StreamBenchOptions) throws(DejaVuError) {
@@ -68,7 +70,8 @@ private final class Ours {
         device.commit([sequence], layers: device.layers, to: length)
         let ticket = Ticket(
             number: number, sequence: sequence, layers: device.layers, positionLimit: length, writer: Incarnation(1))
-        let streamer = Streamer()
+        let streamer = streamer
+        defer { streamer.tokens.release(sequence) }
         try streamer.tokens.append((0..<length).map { TokenID($0 % 1000) }, of: sequence)
         return try blocking { () throws(DejaVuError) in
             try await store.open(ticket, tokens: [])

@@ -46,7 +46,7 @@ package struct StreamShape: Hashable, Sendable {
 
 /// An emulated device and its link. Times are a roofline: the weights are read once for each step, and a prompt takes
 /// 2 operations for each weight and token, both at the device's peak. Real ones are slower: streaming has more time.
-struct DeviceProfile: Hashable, Sendable {
+package struct DeviceProfile: Hashable, Sendable {
     var parameters: Double
     /// NVIDIA A100 80 GB SXM, data sheet: 2039 GB/s, 312 TFLOPS in fp16.
     var memoryBytesPerSecond = 2.039e12
@@ -54,6 +54,9 @@ struct DeviceProfile: Hashable, Sendable {
     /// One copy's submission: 5 to 7 us were measured for `cudaMemcpyAsync` of small pieces (DualPath, arXiv
     /// 2602.21548, section 5.2); the middle is taken.
     var launchSeconds = 6e-6
+    /// The least that is known: on an H20 (github.com/taco-project/FlexKV, pull request 193). In between: 3.5 us on an
+    /// H100 over NVLink (github.com/meta-pytorch/torchcomms, pull request 2195).
+    static let launchSecondsLow = 2.3e-6
     /// PCIe 4.0 x16, as far as copies get.
     var hostBytesPerSecond = 25e9
     /// The paper's faster link between machines: 40 Gbit/s.

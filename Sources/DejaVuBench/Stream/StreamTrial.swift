@@ -14,7 +14,7 @@ struct StreamTrial {
         var steps: [TimeSpan] = []
         /// What the compute thread did for streaming, step by step: telling of rows and ringing.
         var doorbell: [TimeSpan] = []
-        var lateness = (late: 0, passes: 0)
+        var lateness = Lateness()
         /// Of all processors.
         var processorShare = 0.0
         var counters = StreamCounters()
@@ -29,6 +29,8 @@ struct StreamTrial {
     let store: (any KVStore)?
     /// Whether compute is a device that shares no processor.
     let isEmulated: Bool
+    /// Nothing is computed, and a task drives the steps as a server's would: each waits for its rows.
+    var isTaskDriven = false
 
     private static let patience = TimeSpan.seconds(Int64(300))
     private static let numbers = Mutex<UInt64>(0)
@@ -71,7 +73,8 @@ struct StreamTrial {
                 for sequence in sequences { try await store.release(sequence) }
             }
         }
-        let outcome = try measure(sequences, engine, subscription)
+        let outcome =
+            isTaskDriven ? try measureSteps(sequences, engine) : try measure(sequences, engine, subscription)
         if let bad = reports.first {
             throw DejaVuError(.internalError, "streaming met with a failure: \(bad)")
         }
@@ -116,6 +119,26 @@ struct StreamTrial {
         outcome.lateness = compute.lateness
         if let engine { outcome.counters = engine.counters }
         return outcome
+    }
+
+    private func measureSteps(_ sequences: [SequenceID], _ engine: StreamEngine) throws(DejaVuError) -> Outcome {
+        let (device, prompt, steps) = (device, prompt, steps)
+        return try blocking { () throws(DejaVuError) in
+            var outcome = Outcome()
+            for mark in prompt...prompt + steps {
+                device.commit(sequences, layers: device.layers, to: mark)
+                let from = BenchClock.now
+                for sequence in sequences { engine.doorbell.note(sequence, layers: device.layers, watermark: mark) }
+                engine.doorbell.ring()
+                let told = BenchClock.now
+                try await engine.passEnded()
+                guard mark > prompt else { continue }
+                outcome.doorbell.append(told - from)
+                outcome.steps.append(BenchClock.now - from)
+            }
+            outcome.counters = engine.counters
+            return outcome
+        }
     }
 
     /// What the compute thread does for streaming when rows are there.

@@ -14,7 +14,7 @@ final class ModelCompute: StreamCompute {
     private let run: Int
     private var start = Instant.zero
     private var passCount: UInt64 = 0
-    let lateness = (late: 0, passes: 0)
+    let lateness = Lateness()
 
     /// - Parameter length: positions of each sequence.
     init(path: String, batch: Int, length: Int, threads: Int) throws {

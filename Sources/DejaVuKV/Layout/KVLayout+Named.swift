@@ -10,6 +10,15 @@ extension KVLayout {
             row: row, layers: layers, slotLength: positionCount, regions: .single, keys: order, values: order)
     }
 
+    /// Packed rows with a region for each layer: `[position][K row, V row]`.
+    public static func packedLayers(
+        _ row: KVRow, layers: LayerRange, positionCount: Int
+    ) throws(DejaVuError) -> Self {
+        let order = Order([.position, .plane, .head, .element])
+        return try KVLayout(
+            row: row, layers: layers, slotLength: positionCount, regions: .perLayer, keys: order, values: order)
+    }
+
     /// ggml's tensors `[kv_dim, cells]`: one region for each layer's K and V, cells outermost.
     ///
     /// - Parameter transposedValues: V is `[cells, kv_dim]`, as llama.cpp keeps it without flash attention.

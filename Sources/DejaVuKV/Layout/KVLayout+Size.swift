@@ -46,8 +46,8 @@ extension KVLayout {
         /// The order with the axes that may be left out.
         private func complete(_ axes: [KVAxis], split: Int) throws(DejaVuError) -> [KVAxis] {
             var wanted: [KVAxis] = [.slot, .head, .block, .position, .element]
-            if regions != .perLayerAndPlane { wanted.append(.layer) }
-            if regions == .single { wanted.append(.plane) }
+            if regions == .perPlane || regions == .single { wanted.append(.layer) }
+            if regions == .perLayer || regions == .single { wanted.append(.plane) }
             var result = axes
             if slots == 1, !axes.contains(.slot) { result.insert(.slot, at: 0) }
             if split == row.headSize, !axes.contains(.block) { result.insert(.block, at: 0) }

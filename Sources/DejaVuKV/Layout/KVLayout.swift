@@ -18,6 +18,8 @@ public struct KVLayout: Hashable, Codable, Sendable {
     public enum Regions: Hashable, Codable, Sendable {
         /// Region `2 * (layer - layers.first) + plane`.
         case perLayerAndPlane
+        /// Region `layer - layers.first`.
+        case perLayer
         /// Region 0 is K, region 1 is V.
         case perPlane
         case single
@@ -66,7 +68,7 @@ public struct KVLayout: Hashable, Codable, Sendable {
         guard layers.count > 0, slots > 0, slotLength > 0 else {
             throw DejaVuError(.invalidArgument, "a KV memory has layers and cells")
         }
-        guard regions != .single || keys == values else {
+        guard keys == values || (regions != .single && regions != .perLayer) else {
             throw DejaVuError(.invalidArgument, "K and V of one region are ordered alike")
         }
         self.row = row
@@ -84,6 +86,7 @@ public struct KVLayout: Hashable, Codable, Sendable {
     public var regionCount: Int {
         switch regions {
         case .perLayerAndPlane: 2 * layers.count
+        case .perLayer: layers.count
         case .perPlane: 2
         case .single: 1
         }
@@ -96,6 +99,7 @@ public struct KVLayout: Hashable, Codable, Sendable {
     var regionStrides: (layer: Int, plane: Int) {
         switch regions {
         case .perLayerAndPlane: (2, 1)
+        case .perLayer: (1, 0)
         case .perPlane: (0, 1)
         case .single: (0, 0)
         }

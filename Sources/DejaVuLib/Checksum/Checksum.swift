@@ -4,7 +4,7 @@ public import NIOCore
 /// The running crc32c (Castagnoli; RFC 3720, B.4) of bytes that come in pieces.
 ///
 /// It guards against damage, not against an adversary. Computed with the processor's own instructions where it has
-/// them (SSE 4.2, ARMv8), else from tables; the values are the same.
+/// them (AVX-512, SSE 4.2, ARMv8), else from tables; the values are the same.
 public struct Checksum: Hashable, Sendable {
     /// Of all bytes so far; 0 for none.
     public private(set) var value: UInt32
@@ -14,6 +14,13 @@ public struct Checksum: Hashable, Sendable {
     public init() {
         value = 0
         count = 0
+    }
+
+    /// Of so many bytes, as somebody else has computed it.
+    public init(value: UInt32, count: Int) {
+        precondition(count >= 0, "a length is not negative")
+        self.value = value
+        self.count = count
     }
 
     public mutating func update(_ bytes: UnsafeRawBufferPointer) {
@@ -46,11 +53,12 @@ public struct Checksum: Hashable, Sendable {
 
     public static func of(_ bytes: [UInt8]) -> UInt32 { bytes.withUnsafeBytes { of($0) } }
 
-    /// What it is computed with here, for reports: `sse4.2`, `armv8` or `portable`.
+    /// What it is computed with here, for reports: `avx512`, `sse4.2`, `armv8` or `portable`.
     public static var implementation: String {
         switch Int(cchecksum_variant()) {
         case CCHECKSUM_SSE42: "sse4.2"
         case CCHECKSUM_ARMV8: "armv8"
+        case CCHECKSUM_AVX512: "avx512"
         default: "portable"
         }
     }

@@ -87,9 +87,10 @@ public struct LinkEndpoint: Sendable {
         guard let options = channel.syncOptions else { preconditionFailure("a socket's options are its loop's") }
         try options.setOption(
             .writeBufferWaterMark, value: .init(low: limits.writableBytesLow, high: limits.writableBytesHigh))
+        // A few of the largest fit into the second cache, where the reader finds what the kernel has just put there.
         try options.setOption(
             .recvAllocator,
-            value: AdaptiveRecvByteBufferAllocator(minimum: 4 << 10, initial: 16 << 10, maximum: 1 << 20))
+            value: AdaptiveRecvByteBufferAllocator(minimum: 4 << 10, initial: 16 << 10, maximum: 256 << 10))
         if isTCP {
             try options.setOption(.tcpOption(.tcp_nodelay), value: 1)
             try options.setOption(.socketOption(.so_keepalive), value: 1)

@@ -80,4 +80,10 @@ public protocol FrameLanding: Sendable {
     func finish(checksum: UInt32) async throws(DejaVuError) -> Int
     /// Gives the frame up; nothing is committed. No effect after `finish`.
     func abandon()
+    /// A shorter way for sources in this process; nil if there is none for this frame.
+    var inPlace: (any InPlaceLanding)? { get }
+}
+
+extension FrameLanding {
+    public var inPlace: (any InPlaceLanding)? { nil }
 }

@@ -3,6 +3,9 @@ import DejaVuKV
 import Synchronization
 
 extension Streamer {
+    /// Of one transfer: more would only push each other's bytes out of the cache.
+    private static let framesAtOnceMax = 4
+
     /// Brings the target's watermark for one span to its end: frame after frame, several on their way at once.
     ///
     /// - Returns: the target's watermark over the span's layers.
@@ -32,6 +35,12 @@ extension Streamer {
         }
     }
 
+    /// What became of a frame that reaches up to a position: the watermark.
+    private struct FrameEnd: Sendable {
+        let end: Int
+        let result: Result<Int, DejaVuError>
+    }
+
     private enum MoveEnd {
         case done(watermark: Int)
         case gap(watermark: Int)
@@ -43,27 +52,36 @@ extension Streamer {
     ) async throws(DejaVuError) -> MoveEnd {
         // A copy, because a group's body may not hold on to an inout parameter.
         var frames = cutter
-        let result = await withTaskGroup(of: Result<Int, DejaVuError>.self) { group -> Result<MoveEnd, DejaVuError> in
+        let result = await withTaskGroup(of: FrameEnd.self) { group -> Result<MoveEnd, DejaVuError> in
             var inFlight = 0
+            let framesMax = min(options.framesInFlightMax, Self.framesAtOnceMax)
+            // The lowest of what peers that were not asked say they hold.
+            var low: Int?
+            func take(_ frame: FrameEnd) throws(DejaVuError) {
+                let watermark = try frame.result.get()
+                if watermark < frame.end { low = min(low ?? watermark, watermark) }
+            }
             do throws(DejaVuError) {
                 while let frame = frames.next() {
                     try checkCancellation()
-                    while inFlight >= options.framesInFlightMax, let receipt = await group.next() {
+                    while inFlight >= framesMax, let receipt = await group.next() {
                         inFlight -= 1
-                        _ = try receipt.get()
+                        try take(receipt)
                     }
+                    if low != nil { break }
                     switch try await post(frame, from: source, to: target, priority: priority) {
                     case .landing(let finish):
                         inFlight += 1
-                        group.addTask { await finish() }
+                        group.addTask { FrameEnd(end: frame.positions.upperBound, result: await finish()) }
                     case .known: break
                     case .gap(let watermark):
                         // Those before it may still be landing, and may have failed.
-                        while let receipt = await group.next() { _ = try receipt.get() }
-                        return .success(.gap(watermark: watermark))
+                        while let receipt = await group.next() { try take(receipt) }
+                        return .success(.gap(watermark: min(watermark, low ?? watermark)))
                     }
                 }
-                while let receipt = await group.next() { _ = try receipt.get() }
+                while let receipt = await group.next() { try take(receipt) }
+                if let low { return .success(.gap(watermark: low)) }
             } catch {
                 group.cancelAll()
                 return .failure(error)
@@ -96,21 +114,27 @@ extension Streamer {
         case gap(watermark: Int)
     }
 
-    /// Reads a frame's rows and asks the target for leave.
+    /// Asks the target for leave; the rows are read when it is given.
     private func post(
         _ frame: Span, from source: any KVStore, to target: StreamTarget, priority: StreamPriority
     ) async throws(DejaVuError) -> Posting {
         let header = try header(frame, ticket: target.ticket, source: source)
-        let rows = options.bufferedCopies ? try await read(frame, from: source, priority: priority) : nil
-        return try await post(header, rows: rows, from: source, to: target.store)
+        return try await post(header, rows: nil, from: source, to: target.store, priority: priority)
     }
 
-    /// Asks the target for leave to land a frame whose rows are in staging memory, or nil to send them run by run.
+    /// Asks the target for leave to land a frame whose rows are in staging memory; nil if they are still to be read.
     func post(
-        _ header: FrameHeader, rows: StagedRows?, from source: any KVStore, to store: any KVStore
+        _ header: FrameHeader, rows: StagedRows?, from source: any KVStore, to store: any KVStore,
+        priority: StreamPriority
     ) async throws(DejaVuError) -> Posting {
         let admission: FrameAdmission
-        do throws(DejaVuError) { admission = try await store.begin(header) } catch {
+        do throws(DejaVuError) {
+            if let peer = store as? PeerStore, rows == nil, options.bufferedCopies {
+                admission = try await peer.beginAtOnce(header)
+            } else {
+                admission = try await store.begin(header)
+            }
+        } catch {
             count(error)
             throw error
         }
@@ -127,9 +151,10 @@ extension Streamer {
                 do throws(DejaVuError) {
                     let watermark =
                         if let rows { try await self.land(rows, on: landing) } else {
-                            try await self.landRuns(of: header.span, from: source, on: landing)
+                            try await self.land(header.span, from: source, on: landing, priority: priority)
                         }
-                    self.ended(header, .success(.committed(watermark: watermark)))
+                    let receipt = (landing as? PeerLanding)?.receipt ?? .committed(watermark: watermark)
+                    self.ended(header, .success(receipt))
                     return .success(watermark)
                 } catch {
                     self.ended(header, .failure(error))

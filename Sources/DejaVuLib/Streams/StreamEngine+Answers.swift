@@ -7,8 +7,15 @@ extension StreamEngine {
     private static let mismatchesMax = 3
     private static let gapsMax = 8
 
-    /// What became of a frame.
+    /// What became of a frame. May be called on any thread.
     func answered(_ dispatch: Dispatch, _ result: Result<FrameReceipt, DejaVuError>) {
+        note(dispatch, result)
+        wake()
+        doorbell.ring()
+    }
+
+    /// The same for the engine's loop, which looks at everything anyway.
+    func note(_ dispatch: Dispatch, _ result: Result<FrameReceipt, DejaVuError>) {
         switch result {
         case .success(.committed(let watermark)), .success(.known(let watermark)):
             committed(dispatch, watermark: watermark)
@@ -22,8 +29,6 @@ extension StreamEngine {
         case .failure(let error):
             failed(dispatch, error)
         }
-        wake()
-        doorbell.ring()
     }
 
     private func committed(_ dispatch: Dispatch, watermark: Int) {
@@ -55,7 +60,7 @@ extension StreamEngine {
     /// A frame did not get there. What the ticket forbids stands still until there is a new one; what may work later is
     /// tried again, each time after a longer wait.
     func failed(_ dispatch: Dispatch, _ error: DejaVuError) {
-        if Task.isCancelled, error.code == .cancelled {
+        if error.code == .cancelled, Task.isCancelled || state.withLock({ $0.isEnding }) {
             // The engine ends: nothing has failed.
             state.withLock { $0.book.giveBack(dispatch.flight) }
             return

@@ -15,7 +15,8 @@ extension StreamEngine {
     /// Frames of one sequence to one destination keep their order: a frame that came before those it follows would be
     /// answered by a gap.
     func readings(of batch: [Dispatch]) -> [Reading] {
-        guard options.sharedReads, options.bufferedCopies, options.deltas else {
+        let isShared = batch.contains { $0.subscription != batch[0].subscription }
+        guard isShared, options.sharedReads, options.bufferedCopies, options.deltas else {
             return batch.map { Reading(span: $0.span, dispatches: [$0]) }
         }
         var readings: [Reading] = []
@@ -57,8 +58,51 @@ extension StreamEngine {
         return LayerRange(min(one.first, other.first), max(one.end, other.end))
     }
 
-    /// Reads, and hands the frames to their lanes.
-    func prepare(_ reading: Reading) async {
+    /// What became of a reading's frames.
+    enum Prepared {
+        case answered
+        /// They wait in their lanes.
+        case queued
+        /// To be run by somebody who may wait.
+        case waits(@Sendable () async -> Void)
+    }
+
+    /// Reads, and hands the frames to their lanes; or copies straight into a store of this process.
+    func prepare(_ reading: Reading) async -> Prepared {
+        if let source = inPlaceSource, reading.dispatches.count == 1,
+            let store = inPlaceStore(reading.dispatches[0])
+        {
+            return await landHere(reading, from: source, in: store)
+        }
+        await readForLanes(reading)
+        return .queued
+    }
+
+    /// The store that a frame goes to, if it can be copied straight into it and nothing waits before it.
+    private func inPlaceStore(_ dispatch: Dispatch) -> (any InPlaceStore)? {
+        state.withLock { state in
+            guard let lane = state.lanes[dispatch.destination], lane.queue.isEmpty, !lane.isServed else { return nil }
+            return lane.inPlace
+        }
+    }
+
+    private func landHere(
+        _ reading: Reading, from source: any InPlaceSource, in store: any InPlaceStore
+    ) async -> Prepared {
+        let dispatch = reading.dispatches[0]
+        do throws(DejaVuError) {
+            let header = try streamer.header(dispatch.span, ticket: dispatch.ticket, source: source)
+            switch try await streamer.landHere(header, from: source, in: store, priority: dispatch.priority) {
+            case .ended(let receipt): note(dispatch, .success(receipt))
+            case .waits(let rest): return .waits { self.answered(dispatch, await rest()) }
+            }
+        } catch {
+            await readFailed(reading, error)
+        }
+        return .answered
+    }
+
+    private func readForLanes(_ reading: Reading) async {
         var rows: StagedRows?
         if options.bufferedCopies {
             let span = widened(reading.span)

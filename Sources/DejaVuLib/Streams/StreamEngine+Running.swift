@@ -26,7 +26,7 @@ extension StreamEngine {
                         self.doorbell.ring()
                     }
                 }
-                let batch = takeBatch()
+                let batch = takeBatch(look)
                 if batch.isEmpty {
                     state.withLock { $0.idleCount = look }
                     wake()
@@ -34,15 +34,23 @@ extension StreamEngine {
                     continue
                 }
                 for reading in readings(of: batch) {
-                    await prepare(reading)
-                    for destination in unservedLanes() { group.addTask { await self.serve(destination) } }
+                    switch await prepare(reading) {
+                    case .answered: break
+                    case .waits(let rest): group.addTask { await rest() }
+                    case .queued:
+                        for destination in unservedLanes() { group.addTask { await self.serve(destination) } }
+                    }
                 }
                 wake()
             }
+            state.withLock { $0.isEnding = true }
             group.cancelAll()
         }
+        // Cancelled like the tasks; each ends by its own receipt.
+        for posting in state.withLock({ Array($0.postings.values) }) { _ = try? await posting.receipt() }
         state.withLock { state in
             for destination in Array(state.lanes.keys) { drop(from: destination, &state) { _ in true } }
+            state.isEnding = false
             state.isRunning = false
         }
     }
@@ -104,8 +112,10 @@ extension StreamEngine {
         for due in dues { set(due) }
     }
 
-    private func takeBatch() -> [Dispatch] {
+    /// The notes of a look are taken in: what is to be sent now.
+    private func takeBatch(_ look: Int) -> [Dispatch] {
         state.withLock { state in
+            state.absorbedCount = look
             var batch: [Dispatch] = []
             while batch.count < 256, let dispatch = state.book.next() { batch.append(dispatch) }
             return batch

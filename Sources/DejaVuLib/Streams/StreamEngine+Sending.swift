@@ -60,7 +60,9 @@ extension StreamEngine {
 
     private func deliver(_ parcel: Parcel, to store: any KVStore) async -> Result<FrameReceipt, DejaVuError> {
         do throws(DejaVuError) {
-            switch try await streamer.post(parcel.header, rows: parcel.rows, from: source, to: store) {
+            switch try await streamer.post(
+                parcel.header, rows: parcel.rows, from: source, to: store, priority: parcel.dispatch.priority)
+            {
             case .known(let watermark): return .success(.known(watermark: watermark))
             case .gap(let watermark): return .success(.gap(watermark: watermark))
             case .landing(let finish): return await finish().map { .committed(watermark: $0) }
@@ -70,35 +72,44 @@ extension StreamEngine {
 
     // MARK: Peers
 
-    /// All frames at once as far as the limits allow: the bytes follow the header, and receipts come when they come.
+    /// All frames at once as far as the limits allow: the bytes follow the header, and receipts come when they come,
+    /// while further frames are sent.
     private func servePeer(_ destination: StoreID, _ peers: [PeerStore]) async {
         guard let store = state.withLock({ $0.lanes[destination]?.store }) else { return }
-        await withDiscardingTaskGroup { group in
-            while !Task.isCancelled, let parcel = take(destination, for: store) {
-                guard let rows = parcel.rows else { preconditionFailure("peers are sent packed rows") }
-                let peer = peers[Int(parcel.dispatch.priority.rawValue)]
-                do throws(DejaVuError) {
-                    let staging = try await peer.transport.prepare(
-                        parcel.header.payloadBytes, priority: parcel.dispatch.priority, within: options.frameTimeMax)
-                    staging.replace(with: rows.bytes)
-                    streamer.began(parcel.header)
-                    let posting = peer.post(parcel.header, rows: staging)
-                    group.addTask {
-                        let result = await self.receipt(of: posting)
-                        self.streamer.ended(parcel.header, result)
-                        // The rows are in flight until here.
-                        withExtendedLifetime(parcel) { self.answered(parcel.dispatch, result) }
-                    }
-                } catch {
-                    failed(parcel.dispatch, error)
-                }
+        while !Task.isCancelled, let parcel = take(destination, for: store) {
+            guard let rows = parcel.rows else { preconditionFailure("peers are sent packed rows") }
+            let peer = peers[Int(parcel.dispatch.priority.rawValue)]
+            do throws(DejaVuError) {
+                let staging = try await peer.transport.prepare(
+                    parcel.header.payloadBytes, priority: parcel.dispatch.priority, within: options.frameTimeMax)
+                staging.replace(with: rows.bytes)
+                streamer.began(parcel.header)
+                expect(peer.post(parcel.header, rows: staging), of: parcel.dispatch, parcel.header, Held(rows))
+            } catch {
+                failed(parcel.dispatch, error)
             }
         }
     }
 
-    private func receipt(of posting: Posting) async -> Result<FrameReceipt, DejaVuError> {
-        do throws(DejaVuError) { return .success(try await posting.receipt()) } catch { return .failure(error) }
+    /// Takes a posting's receipt when it comes, on the thread that brings it.
+    private func expect(_ posting: Posting, of dispatch: Dispatch, _ header: FrameHeader, _ rows: Held) {
+        state.withLock { $0.postings[dispatch.flight] = posting }
+        posting.whenEnded { result in
+            // Until here the rows are in flight.
+            rows.letGo()
+            self.streamer.ended(header, result)
+            self.answered(dispatch, result)
+            // Last, since the engine's end waits for it.
+            self.state.withLock { _ = $0.postings.removeValue(forKey: dispatch.flight) }
+        }
     }
+}
+
+/// Keeps rows in flight.
+private final class Held: Sendable {
+    private let rows: Mutex<StagedRows?>
+    init(_ rows: StagedRows) { self.rows = Mutex(rows) }
+    func letGo() { rows.withLock { $0 = nil } }
 }
 
 /// Watches over frames that go one after the other.

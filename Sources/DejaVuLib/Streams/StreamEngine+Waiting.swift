@@ -5,32 +5,59 @@ import Synchronization
 extension StreamEngine {
     /// Waits until a condition on the state gives a result. It is looked at after everything that happens.
     func wait(
-        within time: TimeSpan, _ what: String, until condition: @escaping Condition
+        within time: TimeSpan, _ what: @autoclosure () -> String, until condition: @escaping Condition
     ) async throws(DejaVuError) {
-        try await withDeadline(time, what) { () throws(DejaVuError) in
-            let id = self.state.withLock { state in
-                state.lastWaiter += 1
-                return state.lastWaiter
-            }
-            let result = await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
-                    let isCancelled = self.state.withLock { state in
-                        if Task.isCancelled { return true }
-                        state.waiters.append(
-                            Waiter(id: id, condition: condition, continuation: continuation))
-                        return false
-                    }
-                    if isCancelled { continuation.resume(returning: Self.cancelled) }
-                    self.doorbell.ring()
-                }
-            } onCancel: {
-                let waiter = self.state.withLock { state -> Waiter? in
-                    state.waiters.firstIndex { $0.id == id }.map { state.waiters.remove(at: $0) }
-                }
-                waiter?.continuation.resume(returning: Self.cancelled)
-            }
-            try result.get()
+        let late = DejaVuError(.deadlineExceeded, "\(what()): waited in vain for \(time)")
+        let due = ContinuousClock.now + .nanoseconds(time.nanoseconds)
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
         }
+        let result = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isCancelled = state.withLock { state in
+                    if Task.isCancelled { return true }
+                    state.waiters.append(
+                        Waiter(id: id, due: due, late: late, condition: condition, continuation: continuation))
+                    setClock(&state)
+                    return false
+                }
+                if isCancelled { continuation.resume(returning: Self.cancelled) }
+                doorbell.ring()
+            }
+        } onCancel: {
+            let waiter = state.withLock { state -> Waiter? in
+                state.waiters.firstIndex { $0.id == id }.map { state.waiters.remove(at: $0) }
+            }
+            waiter?.continuation.resume(returning: Self.cancelled)
+        }
+        try result.get()
+    }
+
+    /// Sees to it that a clock rings for the waiter who is due first. One that rings too early does no harm, so that
+    /// waits which are soon over need none of their own.
+    private func setClock(_ state: inout State) {
+        guard let due = state.waiters.map(\.due).min(), due < state.clock?.due ?? due + .nanoseconds(1) else { return }
+        state.lastClock += 1
+        let number = state.lastClock
+        state.clock = (due, number)
+        Task { [weak self] in
+            try? await Task.sleep(until: due, clock: .continuous)
+            self?.clockRang(number)
+        }
+    }
+
+    private func clockRang(_ number: Int) {
+        let late = state.withLock { state -> [Waiter] in
+            guard state.clock?.number == number else { return [] }
+            state.clock = nil
+            let now = ContinuousClock.now
+            let late = state.waiters.filter { $0.due <= now }
+            state.waiters.removeAll { $0.due <= now }
+            setClock(&state)
+            return late
+        }
+        for waiter in late { waiter.continuation.resume(returning: .failure(waiter.late)) }
     }
 
     private static var cancelled: Result<Void, DejaVuError> {

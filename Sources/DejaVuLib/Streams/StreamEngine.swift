@@ -26,6 +26,8 @@ public final class StreamEngine: Sendable {
         var isServed = false
         /// The same peer for each priority; empty if the store is not a peer.
         var peers: [PeerStore] = []
+        /// The store, if rows can be copied straight into it.
+        var inPlace: (any InPlaceStore)?
     }
 
     struct Stream: Hashable {
@@ -44,6 +46,8 @@ public final class StreamEngine: Sendable {
 
     struct Waiter {
         let id: Int
+        let due: ContinuousClock.Instant
+        let late: DejaVuError
         let condition: Condition
         let continuation: CheckedContinuation<Result<Void, DejaVuError>, Never>
     }
@@ -59,13 +63,24 @@ public final class StreamEngine: Sendable {
         var readers: [SubscriptionID: [AsyncStream<StreamProgress>.Continuation]] = [:]
         var waiters: [Waiter] = []
         var lastWaiter = 0
-        /// Looks at the doorbell that were finished, with nothing left to do after them.
+        /// The one clock for all waiters: when it rings, and its number.
+        var clock: (due: ContinuousClock.Instant, number: Int)?
+        var lastClock = 0
+        /// Frames at peers that have no receipt yet.
+        var postings: [FlightID: Posting] = [:]
+        /// The last look at the doorbell whose notes were taken in.
+        var absorbedCount = 0
+        /// The last look at the doorbell that was finished, with nothing left to do after it.
         var idleCount = 0
         var lookCount = 0
         var isRunning = false
+        /// The run is about to end: what is cancelled now has not failed.
+        var isEnding = false
     }
 
     public let source: any KVStore
+    /// The source, if rows can be copied straight out of it, and are to be.
+    let inPlaceSource: (any InPlaceSource)?
     public let streamer: Streamer
     /// The compute thread's end of the engine.
     public let doorbell: Doorbell
@@ -86,6 +101,7 @@ public final class StreamEngine: Sendable {
         self.streamer = streamer
         self.report = report
         let options = streamer.options
+        inPlaceSource = options.bufferedCopies && options.deltas ? source as? any InPlaceSource : nil
         doorbell = Doorbell(capacity: options.doorbellCountMax)
         var limits = SubscriptionLimits()
         limits.frameBytesMax = max(options.frameBytesMax, source.rowBytes)
@@ -160,6 +176,7 @@ public final class StreamEngine: Sendable {
             lane.store = store
             lane.generation += 1
             lane.peers = peer.map { peer in StreamPriority.allCases.map { peer.at($0) } } ?? []
+            lane.inPlace = store as? any InPlaceStore
             state.lanes[destination] = lane
             drop(from: destination, &state) { _ in true }
             state.book.linkOpened(destination)

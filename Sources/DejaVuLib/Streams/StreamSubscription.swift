@@ -28,14 +28,17 @@ public struct StreamSubscription: Sendable {
     /// What the destination commits from now on. A reader that is slow misses older steps, never the newest.
     public var progress: AsyncStream<StreamProgress> { engine.progress(of: order.id) }
 
-    /// Waits until the destination has all that the source has.
+    /// Waits until the destination has all that the source has, what the doorbell was told before the call included.
     ///
     /// - Throws: `.deadlineExceeded`, `.cancelled`; `.notFound` if the order has ended.
     public func caughtUp(within time: TimeSpan) async throws(DejaVuError) {
+        // A look that has begun may have taken the notes before the last ones came.
+        let look = engine.state.withLock { $0.lookCount }
         try await engine.wait(within: time, "the destination of \(order.id) lags behind") { state in
             guard state.book.subscriptions.contains(where: { $0.id == order.id }) else {
                 return .failure(DejaVuError(.notFound, "\(order.id) has ended"))
             }
+            guard state.absorbedCount > look else { return nil }
             return state.book.backlog(of: order.id).isEmpty ? .success(()) : nil
         }
     }

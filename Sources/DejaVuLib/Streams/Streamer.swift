@@ -50,62 +50,15 @@ public final class Streamer: Sendable {
         let byteCount = span.rowCount * source.rowBytes
         let lease = try await staging.take(byteCount, priority: priority, within: options.frameTimeMax)
         // The buffer is taken out of the lease while it is filled: memory with one owner is not copied.
-        var bytes = lease.contents
-        lease.replace(with: ByteBuffer())
+        var bytes = lease.detach()
         try await source.read(span, into: &bytes)
         lease.replace(with: bytes)
-        guard bytes.readableBytes == byteCount else {
-            throw DejaVuError(
-                .internalError, "\(source.name) gave \(bytes.readableBytes) bytes for \(span.rowCount) rows")
-        }
+        guard bytes.readableBytes == byteCount else { throw Self.wrongLength(bytes.readableBytes, span, source) }
         counts.withLock {
             $0.reads += 1
             $0.bytesRead += bytes.readableBytes
         }
         return StagedRows(bytes: bytes, checksum: Checksum.of(bytes), lease: lease)
-    }
-
-    /// Sends the bytes of an admitted frame, chunk by chunk, and waits for its receipt.
-    ///
-    /// - Returns: the destination's watermark over the frame's layers.
-    func land(_ rows: StagedRows, on landing: any FrameLanding) async throws(DejaVuError) -> Int {
-        var bytes = rows.bytes
-        do throws(DejaVuError) {
-            while let chunk = bytes.readSlice(length: min(bytes.readableBytes, options.chunkBytesMax)),
-                chunk.readableBytes > 0
-            {
-                try checkCancellation()
-                try await landing.write(chunk)
-            }
-            return try await landing.finish(checksum: rows.checksum)
-        } catch {
-            landing.abandon()
-            throw error
-        }
-    }
-
-    /// Sends the rows of an admitted frame as they lie in the source: each contiguous run is a copy and a transport
-    /// operation of its own.
-    func landRuns(
-        of span: Span, from source: any KVStore, on landing: any FrameLanding
-    ) async throws(DejaVuError) -> Int {
-        let checksum = Mutex(Checksum())
-        do throws(DejaVuError) {
-            try await source.readRuns(span, merging: options.runMerging) { run throws(DejaVuError) in
-                try checkCancellation()
-                checksum.withLock { $0.update(run) }
-                try await landing.write(run)
-            }
-            let value = checksum.withLock { $0 }
-            self.counts.withLock {
-                $0.reads += 1
-                $0.bytesRead += value.count
-            }
-            return try await landing.finish(checksum: value.value)
-        } catch {
-            landing.abandon()
-            throw error
-        }
     }
 }
 

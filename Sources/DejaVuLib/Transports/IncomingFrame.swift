@@ -82,20 +82,20 @@ final class IncomingFrame: Sendable {
 
     /// - Returns: the checksum of the sender, after the last byte.
     private func write(to landing: any FrameLanding, _ grant: (Int) -> Void) async throws(DejaVuError) -> UInt32 {
+        var taken = 0
         while true {
             switch try await next() {
             case .end(let checksum): return checksum
             case .bytes(let pieces):
-                var taken = 0
                 for piece in pieces {
                     try await landing.write(piece)
                     taken += piece.readableBytes
-                    if taken >= PeerProtocol.chunkBytesMax {
+                    // Seldom: each wakes the sender. It has the rest of the window meanwhile.
+                    if taken >= PeerProtocol.window / 4 {
                         grant(taken)
                         taken = 0
                     }
                 }
-                if taken > 0 { grant(taken) }
             }
         }
     }

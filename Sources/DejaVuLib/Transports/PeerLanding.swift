@@ -15,9 +15,14 @@ final class PeerLanding: FrameLanding {
     }
 
     private let session: NIOLoopBound<PeerSession>
+    /// Does not ask the receiver first: what it does not want is swallowed there.
+    private let isEager: Bool
     private let state = Mutex(State())
 
-    init(_ session: NIOLoopBound<PeerSession>) { self.session = session }
+    init(_ session: NIOLoopBound<PeerSession>, isEager: Bool) {
+        self.session = session
+        self.isEager = isEager
+    }
 
     /// Who waits to hear whether the store takes the frame. Before `begin`.
     func awaitAdmission(_ continuation: CheckedContinuation<Result<FrameAdmission, DejaVuError>, Never>) {
@@ -29,14 +34,16 @@ final class PeerLanding: FrameLanding {
         guard !state.withLock({ $0.isAbandoned }) else {
             return admit(.failure(DejaVuError(.cancelled, "the frame was cancelled")))
         }
+        let admitted: (() -> Void)? = isEager ? nil : { self.admit(.success(.land(self))) }
         let number = session.value.post(
-            frame, rows: nil, admitted: { self.admit(.success(.land(self))) }, completion: { self.completed($0) })
+            frame, rows: nil, admitted: admitted, completion: { self.completed($0) })
         guard let number else { return }
         let isAbandoned = state.withLock { state in
             state.number = number
             return state.isAbandoned
         }
         if isAbandoned { giveUp(number) }
+        if isEager { admit(.success(.land(self))) }
     }
 
     private func admit(_ admission: Result<FrameAdmission, DejaVuError>) {
@@ -66,8 +73,9 @@ final class PeerLanding: FrameLanding {
     /// Throws if the frame has ended, which it may not have before `finish`.
     private func checkUnderWay() throws(DejaVuError) {
         guard let result = state.withLock({ $0.result }) else { return }
-        _ = try result.get()
-        throw .malformed("a receipt before the end")
+        // Whoever has not asked hears of what is known, or of a gap, in the middle; `finish` says so.
+        if case .committed = try result.get() { throw .malformed("a receipt before the end") }
+        guard isEager else { throw .malformed("a receipt before the end") }
     }
 
     func write(_ bytes: ByteBuffer) async throws(DejaVuError) {
@@ -104,6 +112,9 @@ final class PeerLanding: FrameLanding {
         case .committed(let watermark), .known(let watermark), .gap(let watermark): return watermark
         }
     }
+
+    /// What the receiver has said; nil as long as it has not.
+    var receipt: FrameReceipt? { state.withLock { try? $0.result?.get() } }
 
     func abandon() {
         let number = state.withLock { state in

@@ -67,6 +67,12 @@ public final class PeerStore: KVStore {
         try await transport.begin(post(of: header))
     }
 
+    /// `begin` without the round trip: a frame that the store does not want is swallowed, and `finish` returns the
+    /// store's watermark.
+    func beginAtOnce(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
+        try await transport.begin(post(of: header), asks: false)
+    }
+
     public func release(_ sequence: SequenceID) async throws(DejaVuError) {
         try await transport.release(sequence, in: remoteName, within: within)
     }

@@ -61,8 +61,8 @@ public final class PeerTransport: Transport {
         return posting
     }
 
-    public func begin(_ frame: FramePost) async throws(DejaVuError) -> FrameAdmission {
-        let landing = PeerLanding(session)
+    public func begin(_ frame: FramePost, asks: Bool) async throws(DejaVuError) -> FrameAdmission {
+        let landing = PeerLanding(session, isEager: !asks)
         let session = self.session
         let result: Result<FrameAdmission, DejaVuError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in

@@ -6,6 +6,7 @@ public final class Posting: Sendable {
     private struct State {
         var result: Result<FrameReceipt, DejaVuError>?
         var waiters: [CheckedContinuation<Result<FrameReceipt, DejaVuError>, Never>] = []
+        var followers: [@Sendable (Result<FrameReceipt, DejaVuError>) -> Void] = []
         var giveUp: (@Sendable () -> Void)?
         var isCancelled = false
         var rows: Staging?
@@ -36,6 +37,16 @@ public final class Posting: Sendable {
         return try result.get()
     }
 
+    /// Calls a body with the end, on the thread that brings it, before those go on who wait for the receipt; at once
+    /// if it has ended. The body must not wait.
+    public func whenEnded(_ body: @escaping @Sendable (Result<FrameReceipt, DejaVuError>) -> Void) {
+        let known = state.withLock { state in
+            if state.result == nil { state.followers.append(body) }
+            return state.result
+        }
+        if let known { body(known) }
+    }
+
     /// Gives the frame up, wherever it is; no effect once it has ended.
     public func cancel() {
         let giveUp = state.withLock { state in
@@ -56,14 +67,15 @@ public final class Posting: Sendable {
     }
 
     func finish(_ result: Result<FrameReceipt, DejaVuError>) {
-        let (waiters, rows) = state.withLock { state in
+        let (followers, waiters, rows) = state.withLock { state in
             precondition(state.result == nil, "a posting ends once")
             state.result = result
             state.giveUp = nil
-            defer { (state.waiters, state.rows) = ([], nil) }
-            return (state.waiters, state.rows)
+            defer { (state.followers, state.waiters, state.rows) = ([], [], nil) }
+            return (state.followers, state.waiters, state.rows)
         }
         rows?.release()
+        for follower in followers { follower(result) }
         for waiter in waiters { waiter.resume(returning: result) }
     }
 }

@@ -8,6 +8,9 @@ import Synchronization
 /// Who waits is served by priority, then in order; a small wish does not overtake a large one of its priority, so none
 /// starves. Buffers are used again, since fresh memory costs a page fault for every 4 KB.
 public final class StagingPool: Sendable {
+    /// Buffers that are kept to be used again; all that a full pool of frames of 64 KB and more has.
+    private static let spareCountMax = 1024
+
     public let bytesMax: Int
     private let waitersMax: Int
     private let state = Mutex(State())
@@ -27,6 +30,7 @@ public final class StagingPool: Sendable {
         var arriving: [UInt64: DejaVuError?] = [:]
         /// Buffers to use again, the last one returned at the end.
         var spare: [ByteBuffer] = []
+        var spareBytes = 0
     }
 
     /// - Parameter waitersMax: more callers than this are refused at once.
@@ -126,8 +130,16 @@ public final class StagingPool: Sendable {
 
     private static func take(_ byteCount: Int, _ state: inout State) -> ByteBuffer {
         state.bytesOut += byteCount
-        let index = state.spare.lastIndex { $0.storageCapacity >= byteCount && $0.storageCapacity <= 2 * byteCount }
-        return index.map { state.spare.remove(at: $0) } ?? ByteBuffer()
+        // The last one of the right size that nobody holds a slice of any more: others would have to be copied.
+        for index in state.spare.indices.reversed() {
+            let capacity = state.spare[index].storageCapacity
+            guard capacity >= byteCount, capacity <= 2 * byteCount,
+                state.spare[index].modifyIfUniquelyOwned({ _ in true }) == true
+            else { continue }
+            state.spareBytes -= capacity
+            return state.spare.remove(at: index)
+        }
+        return ByteBuffer()
     }
 
     fileprivate func giveBack(_ byteCount: Int, _ buffer: ByteBuffer?) {
@@ -135,8 +147,10 @@ public final class StagingPool: Sendable {
             state.bytesOut -= byteCount
             if let buffer, buffer.storageCapacity >= 4096 {
                 state.spare.append(buffer)
-                var kept = state.spare.reduce(0) { $0 + $1.storageCapacity }
-                while state.spare.count > 16 || kept > bytesMax { kept -= state.spare.removeFirst().storageCapacity }
+                state.spareBytes += buffer.storageCapacity
+                while state.spare.count > Self.spareCountMax || state.spareBytes > bytesMax {
+                    state.spareBytes -= state.spare.removeFirst().storageCapacity
+                }
             }
             serve(&state)
         }

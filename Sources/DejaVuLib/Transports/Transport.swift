@@ -27,8 +27,11 @@ public protocol Transport: AnyObject, Sendable, CustomStringConvertible {
     /// - Parameter rows: exactly the header's payload. Given back to the pool when the posting ends.
     func post(_ frame: FramePost, rows: Staging) -> Posting
 
-    /// Asks for leave to land a frame whose bytes come later; its landing sends them.
-    func begin(_ frame: FramePost) async throws(DejaVuError) -> FrameAdmission
+    /// Begins a frame whose bytes come later; its landing sends them.
+    ///
+    /// - Parameter asks: waits until the receiver has said whether it takes the frame. Else the bytes follow at once,
+    ///   what the receiver does not want is swallowed there, and the landing's `finish` returns its watermark.
+    func begin(_ frame: FramePost, asks: Bool) async throws(DejaVuError) -> FrameAdmission
 
     /// The packed rows of a committed span of the peer's store, verified.
     func read(
@@ -52,6 +55,11 @@ public protocol Transport: AnyObject, Sendable, CustomStringConvertible {
 }
 
 extension Transport {
+    /// Asks for leave to land a frame whose bytes come later.
+    public func begin(_ frame: FramePost) async throws(DejaVuError) -> FrameAdmission {
+        try await begin(frame, asks: true)
+    }
+
     /// A staging buffer of that size, once the pool has room for it.
     public func prepare(
         _ byteCount: Int, priority: StreamPriority, within: TimeSpan

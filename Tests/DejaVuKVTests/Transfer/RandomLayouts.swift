@@ -44,10 +44,10 @@ struct LayoutCase {
         let slots = random.next(in: 1...3)
         let isTight = random.chance(0.4)
         let slotLength = positions + (isTight ? 0 : random.next(below: 3))
-        let regions = [KVLayout.Regions.perLayerAndPlane, .perPlane, .single][random.next(below: 3)]
+        let regions = [KVLayout.Regions.perLayerAndPlane, .perLayer, .perPlane, .single][random.next(below: 4)]
         let (keys, keySplit) = order(row, regions, &random)
         var (values, valueSplit) = order(row, regions, &random)
-        if regions == .single || random.chance(0.4) { (values, valueSplit) = (keys, keySplit) }
+        if regions == .single || regions == .perLayer || random.chance(0.4) { (values, valueSplit) = (keys, keySplit) }
         let layout = try KVLayout(
             row: row, layers: layers, slots: slots, slotLength: slotLength, regions: regions, keys: keys,
             values: values)
@@ -61,8 +61,8 @@ struct LayoutCase {
         _ row: KVRow, _ regions: KVLayout.Regions, _ random: inout SeededGenerator
     ) -> (KVLayout.Order, Int) {
         var axes: [KVAxis] = [.slot, .head, .position, .block, .element]
-        if regions != .perLayerAndPlane { axes.append(.layer) }
-        if regions == .single { axes.append(.plane) }
+        if regions == .perPlane || regions == .single { axes.append(.layer) }
+        if regions == .perLayer || regions == .single { axes.append(.plane) }
         for index in axes.indices.reversed() where random.chance(0.7) {
             axes.swapAt(index, random.next(below: index + 1))
         }

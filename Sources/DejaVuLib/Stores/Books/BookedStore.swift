@@ -15,11 +15,23 @@ protocol BookedStore: KVStore {
 extension BookedStore {
     /// Ends an arrival whose bytes are all written, and waits for the frames before it.
     func finish(_ id: ArrivalID, intact: Bool) async throws(DejaVuError) -> Int {
+        if let early = try finishNow(id, intact: intact) { return early }
+        return try await finished(id)
+    }
+
+    /// The same without waiting.
+    ///
+    /// - Returns: nil if it waits for the frames before it: then `finished`.
+    func finishNow(_ id: ArrivalID, intact: Bool) throws(DejaVuError) -> Int? {
         let now = MonotonicTime.now
-        let early = try withBooks { (books, followup) throws(DejaVuError) in
+        let outcome = try withBooks { (books, followup) throws(DejaVuError) in
             books.finish(id, intact: intact, at: now, &followup)
         }
-        if let early { return try early.get() }
+        return try outcome?.get()
+    }
+
+    /// The end of an arrival that waits for the frames before it.
+    func finished(_ id: ArrivalID) async throws(DejaVuError) -> Int {
         let outcome = await withTaskCancellationHandler {
             await withCheckedContinuation { waiter in
                 settled { books, followup in books.awaitOutcome(id, waiter, &followup) }

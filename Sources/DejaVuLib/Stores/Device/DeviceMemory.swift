@@ -15,10 +15,10 @@ public protocol DeviceMemory: AnyObject, Sendable {
     /// Copies one contiguous run to the device.
     func fetch(_ bytes: UnsafeRawBufferPointer, region: Int, offset: Int) throws(DejaVuError)
 
-    /// Copies all runs of a plan from the device into one buffer of packed rows. `cell` holds the first position.
+    /// Copies all runs of a plan from the device into the regions of its destination. `cell` holds the first position.
     ///
     /// A device that gathers in one operation does it here; others copy run by run.
-    func gather(_ plan: TransferPlan, cell: Int, into bytes: UnsafeMutableRawBufferPointer) throws(DejaVuError)
+    func gather(_ plan: TransferPlan, cell: Int, into regions: [UnsafeMutableRawBufferPointer]) throws(DejaVuError)
 
     /// Copies all runs of a plan from packed rows to the device. `cell` takes the first position.
     func scatter(_ bytes: UnsafeRawBufferPointer, by plan: TransferPlan, cell: Int) throws(DejaVuError)
@@ -26,10 +26,10 @@ public protocol DeviceMemory: AnyObject, Sendable {
 
 extension DeviceMemory {
     public func gather(
-        _ plan: TransferPlan, cell: Int, into bytes: UnsafeMutableRawBufferPointer
+        _ plan: TransferPlan, cell: Int, into regions: [UnsafeMutableRawBufferPointer]
     ) throws(DejaVuError) {
         for run in plan.runs(source: cell, destination: 0) {
-            let target = bytes[run.destinationOffset..<run.destinationOffset + run.bytes]
+            let target = regions[run.destinationRegion][run.destinationOffset..<run.destinationOffset + run.bytes]
             try flush(
                 region: run.sourceRegion, offset: run.sourceOffset,
                 into: UnsafeMutableRawBufferPointer(rebasing: target))

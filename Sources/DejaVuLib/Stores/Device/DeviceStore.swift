@@ -7,7 +7,7 @@ import Synchronization
 ///
 /// The engine writes rows itself and commits them (`beginPass`); frames from elsewhere land beside that. What is read
 /// comes out packed.
-public final class DeviceStore: BookedStore {
+public final class DeviceStore: BookedStore, InPlaceSource {
     typealias Place = DevicePlace
 
     public let name: String
@@ -143,7 +143,7 @@ public final class DeviceStore: BookedStore {
                 buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: plan.byteCount) { bytes in
                     do throws(DejaVuError) {
                         let target = UnsafeMutableRawBufferPointer(rebasing: bytes[..<plan.byteCount])
-                        try memory.gather(plan, cell: cell, into: target)
+                        try memory.gather(plan, cell: cell, into: [target])
                         return plan.byteCount
                     } catch {
                         failure = error
@@ -153,6 +153,21 @@ public final class DeviceStore: BookedStore {
                 return failure
             }
             if let result { throw result }
+        }
+    }
+
+    /// Each read is a visit to the copy thread, and on real devices at least one launch.
+    public var partBytes: Int { 1 << 20 }
+
+    public func copy(_ span: Span, to target: RowMemory) async throws(DejaVuError) -> UInt32 {
+        let (tenancy, place) = try withBooks { (books, _) throws(DejaVuError) in try books.pin(span) }
+        defer { unpin(tenancy) }
+        let plan = try plans.fromDevice(span.layers, span.positions.count, layerByLayer: true)
+        let cell = place.start + span.positions.lowerBound
+        let memory = memory
+        return try await copyThread.run { () throws(DejaVuError) in
+            try memory.gather(plan, cell: cell, into: target.layers)
+            return target.checksum
         }
     }
 

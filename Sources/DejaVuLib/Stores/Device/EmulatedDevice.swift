@@ -91,11 +91,11 @@ public final class EmulatedDevice: DeviceMemory, @unchecked Sendable {
     }
 
     public func gather(
-        _ plan: TransferPlan, cell: Int, into bytes: UnsafeMutableRawBufferPointer
+        _ plan: TransferPlan, cell: Int, into targets: [UnsafeMutableRawBufferPointer]
     ) throws(DejaVuError) {
         let start = MonotonicTime.now
         RunCopier.copy(
-            plan, source: cell, destination: 0, from: regions.map { UnsafeRawBufferPointer($0) }, to: [bytes])
+            plan, source: cell, destination: 0, from: regions.map { UnsafeRawBufferPointer($0) }, to: targets)
         pay(launches: cost.gathersInOneLaunch ? 1 : plan.runCount, bytes: plan.byteCount, since: start)
     }
 

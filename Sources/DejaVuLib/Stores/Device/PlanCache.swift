@@ -8,6 +8,8 @@ final class PlanCache: Sendable {
         let layers: LayerRange
         let positions: Int
         let isToDevice: Bool
+        /// Packed rows have a region for each layer.
+        var isLayerByLayer = false
     }
 
     private static let countMax = 512
@@ -16,8 +18,10 @@ final class PlanCache: Sendable {
 
     init(_ layout: KVLayout) { self.layout = layout }
 
-    func fromDevice(_ layers: LayerRange, _ positions: Int) throws(DejaVuError) -> TransferPlan {
-        try plan(Shape(layers: layers, positions: positions, isToDevice: false))
+    func fromDevice(
+        _ layers: LayerRange, _ positions: Int, layerByLayer: Bool = false
+    ) throws(DejaVuError) -> TransferPlan {
+        try plan(Shape(layers: layers, positions: positions, isToDevice: false, isLayerByLayer: layerByLayer))
     }
 
     func toDevice(_ layers: LayerRange, _ positions: Int) throws(DejaVuError) -> TransferPlan {
@@ -26,7 +30,10 @@ final class PlanCache: Sendable {
 
     private func plan(_ shape: Shape) throws(DejaVuError) -> TransferPlan {
         if let known = plans.withLock({ $0[shape] }) { return known }
-        let packed = try KVLayout.packedRows(layout.row, layers: shape.layers, positionCount: shape.positions)
+        let packed =
+            shape.isLayerByLayer
+            ? try KVLayout.packedLayers(layout.row, layers: shape.layers, positionCount: shape.positions)
+            : try KVLayout.packedRows(layout.row, layers: shape.layers, positionCount: shape.positions)
         let plan = try TransferPlan(
             from: shape.isToDevice ? packed : layout, to: shape.isToDevice ? layout : packed, layers: shape.layers,
             positionCount: shape.positions)

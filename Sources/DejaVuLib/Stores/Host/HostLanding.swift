@@ -4,7 +4,7 @@ import NIOCore
 import Synchronization
 
 /// A frame on its way into a host store's arena.
-struct HostLanding: FrameLanding {
+struct HostLanding: InPlaceLanding {
     private struct Progress {
         var bytes = 0
         var checksum = Checksum()
@@ -59,6 +59,32 @@ struct HostLanding: FrameLanding {
         let intact = progress.value.withLock { $0.checksum.value == checksum }
         return try await store.finish(arrival.id, intact: intact)
     }
+
+    var inPlace: (any InPlaceLanding)? { arrival.landsWhole ? self : nil }
+
+    func fill(from source: any InPlaceSource) async throws(DejaVuError) -> UInt32 {
+        let leave = try store.withBooks { (books, _) throws(DejaVuError) in
+            books.beginCopy(arrival.id, bytes: arrival.payloadBytes)
+        }
+        // Without leave nothing is written, and the ledger says why at the end.
+        guard leave == .write else { return 0 }
+        let memory = store.memory(of: arrival.span, in: place)
+        let result: Result<UInt32, DejaVuError>
+        do throws(DejaVuError) {
+            result = .success(try await source.copy(arrival.span, to: memory))
+        } catch { result = .failure(error) }
+        store.settled { books, followup in books.endCopy(arrival.id, &followup) }
+        let checksum = try result.get()
+        progress.value.withLock { $0.checksum = Checksum(value: checksum, count: arrival.payloadBytes) }
+        return checksum
+    }
+
+    func finishNow(checksum: UInt32) throws(DejaVuError) -> Int? {
+        let intact = progress.value.withLock { $0.checksum.value == checksum }
+        return try store.finishNow(arrival.id, intact: intact)
+    }
+
+    func finished() async throws(DejaVuError) -> Int { try await store.finished(arrival.id) }
 
     func abandon() { store.abandon(arrival.id) }
 }

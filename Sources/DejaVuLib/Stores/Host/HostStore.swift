@@ -8,7 +8,7 @@ import Synchronization
 /// A sequence has its place from `open` to `release`: for each layer of its ticket one run for all its positions.
 /// Frames land in place. What is read is copied once, into the caller's buffer. Long copies are cut, so that no task
 /// holds a thread of the pool for more than a moment.
-public final class HostStore: BookedStore {
+public final class HostStore: BookedStore, InPlaceSource, InPlaceStore {
     typealias Place = HostPlace
 
     /// How a host store is made.
@@ -169,6 +169,38 @@ public final class HostStore: BookedStore {
 
     public func release(_ sequence: SequenceID) async throws(DejaVuError) {
         await releaseBooked(sequence)
+    }
+
+    /// Where a span's rows are, or belong.
+    func memory(of span: Span, in place: HostPlace) -> RowMemory {
+        let count = span.positions.count * rowBytes
+        return RowMemory(
+            layers: span.layers.indices.map { layer in
+                let offset = place.offset(layer: layer, byte: span.positions.lowerBound * rowBytes)
+                precondition(offset >= 0 && offset + count <= arena.byteCount, "rows lie in the arena")
+                return UnsafeMutableRawBufferPointer(start: arena.base + offset, count: count)
+            })
+    }
+
+    public func copy(_ span: Span, to memory: RowMemory) async throws(DejaVuError) -> UInt32 {
+        let (tenancy, place) = try withBooks { (books, _) throws(DejaVuError) in try books.pin(span) }
+        defer { unpin(tenancy) }
+        var checksum = Checksum()
+        var untilYield = Self.pieceBytesMax
+        for (source, target) in zip(self.memory(of: span, in: place).layers, memory.layers) {
+            for start in stride(from: 0, to: source.count, by: Self.pieceBytesMax) {
+                let piece = UnsafeRawBufferPointer(
+                    rebasing: source[start..<min(start + Self.pieceBytesMax, source.count)])
+                if piece.count > untilYield {
+                    untilYield = Self.pieceBytesMax
+                    await Task.yield()
+                    try checkCancellation()
+                }
+                checksum.copy(piece, to: UnsafeMutableRawBufferPointer(rebasing: target[start...]))
+                untilYield -= piece.count
+            }
+        }
+        return checksum.value
     }
 
     /// Copies bytes of a frame to where they belong, and takes them into the checksum.
