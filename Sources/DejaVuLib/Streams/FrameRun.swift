@@ -4,7 +4,7 @@ import Synchronization
 
 extension Streamer {
     /// Of one transfer: more would only push each other's bytes out of the cache.
-    private static let framesAtOnceMax = 4
+    private static let framesAtOnceMax = 3
 
     /// Brings the target's watermark for one span to its end: frame after frame, several on their way at once.
     ///

@@ -82,7 +82,7 @@ extension StreamEngine {
             do throws(DejaVuError) {
                 let staging = try await peer.transport.prepare(
                     parcel.header.payloadBytes, priority: parcel.dispatch.priority, within: options.frameTimeMax)
-                staging.replace(with: rows.bytes)
+                staging.lend(rows.bytes)
                 streamer.began(parcel.header)
                 expect(peer.post(parcel.header, rows: staging), of: parcel.dispatch, parcel.header, Held(rows))
             } catch {

@@ -5,9 +5,8 @@ import Synchronization
 extension StreamEngine {
     /// Waits until a condition on the state gives a result. It is looked at after everything that happens.
     func wait(
-        within time: TimeSpan, _ what: @autoclosure () -> String, until condition: @escaping Condition
+        within time: TimeSpan, _ what: String, until condition: @escaping Condition
     ) async throws(DejaVuError) {
-        let late = DejaVuError(.deadlineExceeded, "\(what()): waited in vain for \(time)")
         let due = ContinuousClock.now + .nanoseconds(time.nanoseconds)
         let id = state.withLock { state in
             state.lastWaiter += 1
@@ -18,7 +17,8 @@ extension StreamEngine {
                 let isCancelled = state.withLock { state in
                     if Task.isCancelled { return true }
                     state.waiters.append(
-                        Waiter(id: id, due: due, late: late, condition: condition, continuation: continuation))
+                        Waiter(
+                            id: id, due: due, what: what, time: time, condition: condition, continuation: continuation))
                     setClock(&state)
                     return false
                 }
@@ -57,7 +57,10 @@ extension StreamEngine {
             setClock(&state)
             return late
         }
-        for waiter in late { waiter.continuation.resume(returning: .failure(waiter.late)) }
+        for waiter in late {
+            let error = DejaVuError(.deadlineExceeded, "\(waiter.what): waited in vain for \(waiter.time)")
+            waiter.continuation.resume(returning: .failure(error))
+        }
     }
 
     private static var cancelled: Result<Void, DejaVuError> {

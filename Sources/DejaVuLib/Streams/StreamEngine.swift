@@ -47,7 +47,9 @@ public final class StreamEngine: Sendable {
     struct Waiter {
         let id: Int
         let due: ContinuousClock.Instant
-        let late: DejaVuError
+        /// What it waits for and how long, to say so when that was in vain.
+        let what: String
+        let time: TimeSpan
         let condition: Condition
         let continuation: CheckedContinuation<Result<Void, DejaVuError>, Never>
     }

@@ -8,8 +8,8 @@ import Synchronization
 /// Who waits is served by priority, then in order; a small wish does not overtake a large one of its priority, so none
 /// starves. Buffers are used again, since fresh memory costs a page fault for every 4 KB.
 public final class StagingPool: Sendable {
-    /// Buffers that are kept to be used again; all that a full pool of frames of 64 KB and more has.
-    private static let spareCountMax = 1024
+    /// Buffers that are kept to be used again; all that a full pool of pieces of 256 KB has.
+    private static let spareCountMax = 256
 
     public let bytesMax: Int
     private let waitersMax: Int
@@ -130,16 +130,17 @@ public final class StagingPool: Sendable {
 
     private static func take(_ byteCount: Int, _ state: inout State) -> ByteBuffer {
         state.bytesOut += byteCount
-        // The last one of the right size that nobody holds a slice of any more: others would have to be copied.
+        // The last one of the right size that nobody holds a slice of any more. It is cleared here, where it has one
+        // owner: a copy of it would be fresh memory.
         for index in state.spare.indices.reversed() {
             let capacity = state.spare[index].storageCapacity
             guard capacity >= byteCount, capacity <= 2 * byteCount,
-                state.spare[index].modifyIfUniquelyOwned({ _ in true }) == true
+                state.spare[index].modifyIfUniquelyOwned({ $0.clear() }) != nil
             else { continue }
             state.spareBytes -= capacity
             return state.spare.remove(at: index)
         }
-        return ByteBuffer()
+        return ByteBufferAllocator().buffer(capacity: byteCount)
     }
 
     fileprivate func giveBack(_ byteCount: Int, _ buffer: ByteBuffer?) {
@@ -162,15 +163,19 @@ public final class StagingPool: Sendable {
 public final class Staging: Sendable {
     public let byteCount: Int
     private let pool: StagingPool
-    private let state: Mutex<(buffer: ByteBuffer, isReleased: Bool)>
+    private let state: Mutex<State>
 
+    private struct State {
+        var buffer: ByteBuffer
+        var isForeign = false
+        var isReleased = false
+    }
+
+    /// - Parameter buffer: empty, with room for all bytes.
     fileprivate init(_ byteCount: Int, _ buffer: ByteBuffer, pool: StagingPool) {
         self.byteCount = byteCount
         self.pool = pool
-        var buffer = buffer
-        // Somebody may still hold a slice of it: fresh memory is taken then.
-        buffer.clear(minimumCapacity: byteCount)
-        state = Mutex((buffer, false))
+        state = Mutex(State(buffer: buffer))
     }
 
     deinit { release() }
@@ -182,6 +187,16 @@ public final class Staging: Sendable {
 
     /// Puts a buffer that was filled elsewhere in place of this one's.
     public func replace(with buffer: ByteBuffer) { state.withLock { $0.buffer = buffer } }
+
+    /// Sends a buffer of somebody else's under this leave. It does not come back to this pool, where two owners would
+    /// keep it from ever being used again; the one that was taken does at once.
+    public func lend(_ foreign: ByteBuffer) {
+        let own = state.withLock { state in
+            defer { (state.buffer, state.isForeign) = (foreign, true) }
+            return state.buffer
+        }
+        pool.giveBack(0, own)
+    }
 
     /// Takes the buffer out, to fill it where waiting is needed, and to put it back by `replace`.
     public func detach() -> ByteBuffer {
@@ -195,11 +210,11 @@ public final class Staging: Sendable {
 
     /// Gives the bytes back to the pool. No effect the second time.
     public func release() {
-        let buffer: ByteBuffer? = state.withLock { state in
+        let buffer: ByteBuffer?? = state.withLock { state in
             guard !state.isReleased else { return nil }
             state.isReleased = true
             defer { state.buffer = ByteBuffer() }
-            return state.buffer
+            return .some(state.isForeign ? nil : state.buffer)
         }
         if let buffer { pool.giveBack(byteCount, buffer) }
     }
