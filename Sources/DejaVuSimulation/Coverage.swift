@@ -100,7 +100,9 @@ extension World {
         // Each running sequence may have the rows of a step or two on the way.
         let usual = 2 * status.sequencesRunning
         if let index = worker.stageIndex, let pipeline = status.pipelines.first(where: { $0.id == worker.pipeline }) {
-            if pipeline.state != .serving { return processes[slot].told?.replica != nil ? .taker : .joiner }
+            if pipeline.state != .serving {
+                return processes[slot].told.contains(where: { $0.replica != nil }) ? .taker : .joiner
+            }
             let stage = pipeline.stages[index]
             guard stage.holder != nil else { return .sourceAlone }
             return stage.replicaReady && stage.replicaLag <= usual ? .source : .sourceOfNew

@@ -5,17 +5,35 @@ import DejaVuKV
 /// A worker process of the simulated world: the real worker machine, an emulated stage, and a compute thread.
 struct SimulatedProcess: Sendable {
     enum Job: Sendable {
-        case load(StageAssignment)
-        case open(SequenceRecord, CellRun)
-        case adopt(SequenceRecord, Ticket)
-        case unload
+        case load(EngineID, StageAssignment)
+        case open(EngineID, SequenceRecord, CellRun)
+        case adopt(EngineID, SequenceRecord, Ticket)
+        case unload(EngineID)
         case loadReplica(ReplicaAssignment)
         case dropReplica(ReplicaID)
         case openReplica(ReplicaID, SequenceRecord, CellRun, Ticket)
         case releaseReplica(ReplicaID, SequenceID)
-        case promote(ReplicaID)
-        case release(SequenceID)
-        case compute(Pass, [UInt64]?)
+        case promote(ReplicaID, EngineID)
+        case release(EngineID, SequenceID)
+        case compute(EngineID, Pass, [UInt64]?)
+    }
+    /// A stage's engine, and what it copies to holders.
+    struct Stage: Sendable {
+        let id: EngineID
+        var store: SimulatedStore
+        var book: SubscriptionBook
+        var bulk: [BulkLink] = []
+
+        init(id: EngineID, store: SimulatedStore) {
+            self.id = id
+            self.store = store
+            var limits = SubscriptionLimits()
+            // Small, so that a replica that is made anew takes many frames.
+            limits.frameBytesMax = 8 * 24
+            limits.bytesInFlightMax = 8 * 96
+            limits.flightsMax = 6
+            book = SubscriptionBook(layers: store.layers, rowBytes: 8, limits: limits)
+        }
     }
     struct Outgoing: Sendable {
         let incarnation: Incarnation
@@ -30,23 +48,20 @@ struct SimulatedProcess: Sendable {
     var generation: UInt64 = 0
     var alive = false
     var machine = WorkerMachine(incarnation: Incarnation(0))
-    var stage: SimulatedStore?
-    /// In the order in which they were made.
+    /// In the order in which they were made, as the replicas.
+    var stages: [Stage] = []
     var replicas: [SimulatedStore] = []
     /// Could not be loaded.
     var failedReplicas: [ReplicaID] = []
-    /// What the stage copies to holders.
-    var book: SubscriptionBook?
-    var bulk: [BulkLink] = []
-    /// The last place that the controller told it, as it arrived.
-    var told: StageAssignment?
+    /// The last places that the controller told it, as they arrived, one for each stage.
+    var told: [StageAssignment] = []
     var jobs: [Job] = []
     var jobRunning = false
     var jobStarted = Instant.zero
     var jobEnded = Instant.zero
     /// The worker's id over the link that is open; nil without a link.
     var link: WorkerID?
-    var outgoing: Outgoing?
+    var outgoing: [Outgoing] = []
     var rows: [UInt64: [UInt64]] = [:]
     var handleCount: UInt64 = 0
     var progress: UInt64 = 0
@@ -88,48 +103,42 @@ struct SimulatedProcess: Sendable {
         return RowsHandle(handleCount)
     }
 
-    /// A new engine: nobody is told of what it will hold yet.
-    mutating func setStage(_ store: SimulatedStore?) {
-        stage = store
-        book = store.map {
-            var limits = SubscriptionLimits()
-            // Small, so that a replica that is made anew takes many frames.
-            limits.frameBytesMax = 8 * 24
-            limits.bytesInFlightMax = 8 * 96
-            limits.flightsMax = 6
-            return SubscriptionBook(layers: $0.layers, rowBytes: 8, limits: limits)
+    func stage(_ id: EngineID) -> Int? { stages.firstIndex { $0.id == id } }
+    /// Where the link with this serial is.
+    func bulk(_ serial: UInt64) -> (stage: Int, link: Int)? {
+        for index in stages.indices {
+            if let link = stages[index].bulk.firstIndex(where: { $0.serial == serial }) { return (index, link) }
         }
-        bulk.removeAll()
+        return nil
     }
 
     /// What holds a sequence's layers here.
     func store(of sequence: SequenceID, layers: LayerRange) -> StorePlace? {
-        if let stage, stage.ledger.ticket(of: sequence) != nil, stage.layers.contains(layers) { return .stage }
-        let index = replicas.firstIndex { $0.ledger.ticket(of: sequence) != nil && $0.layers.contains(layers) }
-        return index.map { .replica($0) }
+        func has(_ store: SimulatedStore) -> Bool {
+            store.ledger.ticket(of: sequence) != nil && store.layers.contains(layers)
+        }
+        if let index = stages.firstIndex(where: { has($0.store) }) { return .stage(index) }
+        return replicas.firstIndex(where: has).map { .replica($0) }
     }
 
+    /// All that hold something here.
+    var places: [StorePlace] { replicas.indices.map { .replica($0) } + stages.indices.map { .stage($0) } }
+
     enum StorePlace: Hashable {
-        case stage
+        case stage(Int)
         case replica(Int)
     }
 
     subscript(place: StorePlace) -> SimulatedStore {
         get {
             switch place {
-            case .stage:
-                guard let stage else { preconditionFailure("a process without a stage") }
-                return stage
-            case .replica(let index): return replicas[index]
+            case .stage(let index): stages[index].store
+            case .replica(let index): replicas[index]
             }
         }
         _modify {
             switch place {
-            case .stage:
-                guard var store = stage else { preconditionFailure("a process without a stage") }
-                stage = nil
-                defer { stage = store }
-                yield &store
+            case .stage(let index): yield &stages[index].store
             case .replica(let index): yield &replicas[index]
             }
         }

@@ -9,29 +9,22 @@ extension World {
         switch message {
         case .assign(let place):
             roleBegins(place.replica == nil ? .joiner : .taker, at: id)
-            let former = places[id.rawValue]
-            places[id.rawValue] = place
-            if former?.pipeline != place.pipeline || former?.layers != place.layers
-                || former?.cellCount != place.cellCount
-            {
-                holdings[id.rawValue] = []
-            }
-            if let replica = place.replica {
-                holdings[id.rawValue] = replicaHoldings.removeValue(forKey: replica.rawValue)
-            }
+            notePlace(place, of: id)
             if answers[place.pipeline.rawValue]?.epoch != place.epoch {
                 answers[place.pipeline.rawValue] = EpochAnswers(epoch: place.epoch, stageCount: place.stageCount)
             }
-        case .open(let record, let cells, _):
+        case .open(let record, let cells, let ticket):
             sequences[record.id.rawValue] = record
+            let stage = (places[id.rawValue] ?? []).first { $0.layers == ticket.layers }?.stageIndex ?? -1
+            let place = StagePlace(worker: id, stage: stage)
             // It came with the replica.
-            let kept = holdings[id.rawValue]?.contains { $0.sequence == record.id && $0.cells == cells } ?? false
+            let kept = holdings[place]?.contains { $0.sequence == record.id && $0.cells == cells } ?? false
             if kept { return }
-            for holding in holdings[id.rawValue] ?? []
+            for holding in holdings[place] ?? []
             where cells.start < holding.cells.end && holding.cells.start < cells.end {
                 note("\(record.id) was given cells of \(holding.sequence), which \(id) has not released")
             }
-            holdings[id.rawValue, default: []].append(Holding(sequence: record.id, cells: cells))
+            holdings[place, default: []].append(Holding(sequence: record.id, cells: cells))
         case .openReplica(let replica, let record, let cells, _):
             for holding in replicaHoldings[replica.rawValue] ?? []
             where cells.start < holding.cells.end && holding.cells.start < cells.end {
@@ -54,6 +47,21 @@ extension World {
             }
             flightsMax = controller.status(at: now).pipelines.reduce(flightsMax) { max($0, $1.microbatches.count) }
         default: break
+        }
+    }
+
+    private mutating func notePlace(_ place: StageAssignment, of id: WorkerID) {
+        let known = places[id.rawValue] ?? []
+        for former in known where former.pipeline != place.pipeline {
+            holdings[StagePlace(worker: id, stage: former.stageIndex)] = nil
+        }
+        let former = known.first { $0.pipeline == place.pipeline && $0.stageIndex == place.stageIndex }
+        places[id.rawValue] =
+            known.filter { $0.pipeline == place.pipeline && $0.stageIndex != place.stageIndex } + [place]
+        let stage = StagePlace(worker: id, stage: place.stageIndex)
+        if former?.layers != place.layers || former?.cellCount != place.cellCount { holdings[stage] = nil }
+        if let replica = place.replica {
+            holdings[stage] = replicaHoldings.removeValue(forKey: replica.rawValue)
         }
     }
 
@@ -93,7 +101,8 @@ extension World {
 
     /// A pass of another epoch than the last one that the worker was told never starts.
     mutating func checkCurrent(_ pass: Pass, _ slot: Int) {
-        guard let stage = processes[slot].told, stage.pipeline == pass.pipeline, stage.epoch == pass.epoch else {
+        let told = processes[slot].told
+        guard told.contains(where: { $0.pipeline == pass.pipeline && $0.epoch == pass.epoch }) else {
             note("process \(slot) starts \(pass.id), which is void")
             return
         }

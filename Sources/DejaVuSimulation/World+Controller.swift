@@ -7,7 +7,9 @@ extension World {
         if tellsStory, !isRoutine(event) { tell("controller hears \(event)") }
         let actions = controller.handle(event, at: now)
         if case .message(let id, _, _, .released(let sequence)) = event {
-            holdings[id.rawValue]?.removeAll { $0.sequence == sequence }
+            for stage in 0..<scenario.configuration.stageCount {
+                holdings[StagePlace(worker: id, stage: stage)]?.removeAll { $0.sequence == sequence }
+            }
             for replica in replicasHeld[id.rawValue] ?? [] {
                 replicaHoldings[replica.rawValue]?.removeAll { $0.sequence == sequence }
             }
@@ -35,7 +37,9 @@ extension World {
         case .dismiss(let id, let reason):
             tell("controller dismisses \(id): \(reason)")
             if !stopped, !isExplained(reason) { note("\(id) was dismissed without need: \(reason)") }
-            holdings[id.rawValue] = nil
+            for stage in 0..<scenario.configuration.stageCount {
+                holdings[StagePlace(worker: id, stage: stage)] = nil
+            }
             for replica in replicasHeld.removeValue(forKey: id.rawValue) ?? [] {
                 replicaHoldings[replica.rawValue] = nil
             }

@@ -43,9 +43,10 @@ extension World {
         case .slow(let factor, let time):
             processes[slot].slowFactor = factor
             processes[slot].slowUntil = now + time
-        case .cutPeer: cutPeer(slot)
+        case .cutPeer:
+            for link in processes[slot].outgoing { cutPeer(slot, link.incarnation) }
         case .cutBulk:
-            for link in processes[slot].bulk { cutBulk(slot, link.serial) }
+            for link in processes[slot].stages.flatMap(\.bulk) { cutBulk(slot, link.serial) }
         case .corruptFrame: processes[slot].corruptsNext = true
         case .slowBulk(let delay, let time):
             processes[slot].bulkDelay = delay
@@ -77,14 +78,12 @@ extension World {
         processes[slot].alive = false
         processes[slot].generation += 1
         processes[slot].link = nil
-        processes[slot].outgoing = nil
+        processes[slot].outgoing.removeAll()
         tell("process \(slot) ends")
         if let delay = scenario.workers[slot].restartDelay { queue.push(.start(slot: slot), at: now + delay) }
         linksEnd(slot, incarnation, quietly: quietly)
         guard !quietly else { return }
-        for other in processes.indices where processes[other].outgoing?.incarnation == incarnation {
-            cutPeer(other)
-        }
+        for other in processes.indices { cutPeer(other, incarnation) }
     }
 
     /// The worker loses its link to the controller, and tries again after a while.
@@ -97,9 +96,11 @@ extension World {
         queue.push(.reconnect(slot: slot, generation: generation), at: now + .seconds(1))
     }
 
-    private mutating func cutPeer(_ slot: Int) {
-        guard let outgoing = processes[slot].outgoing, outgoing.connected else { return }
-        processes[slot].outgoing = nil
+    private mutating func cutPeer(_ slot: Int, _ peer: Incarnation) {
+        guard let index = processes[slot].outgoing.firstIndex(where: { $0.incarnation == peer && $0.connected }) else {
+            return
+        }
+        let outgoing = processes[slot].outgoing.remove(at: index)
         queue.push(
             .toWorker(
                 slot: slot, generation: processes[slot].generation, link: nil,

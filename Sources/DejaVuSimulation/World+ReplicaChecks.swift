@@ -21,8 +21,10 @@ extension World {
     mutating func noteAnswer(
         _ slot: Int, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int, _ marks: [SequenceMark]
     ) {
+        let place = processes[slot].told.first { $0.pipeline == pipeline && $0.stageIndex == stage }
+        let engine = processes[slot].stages.first { $0.store.layers == place?.layers }?.store.engine
         for mark in marks {
-            let held = processes[slot].stage?.engine.watermark(of: mark.sequence) ?? 0
+            let held = engine?.watermark(of: mark.sequence) ?? 0
             if mark.watermark > held {
                 note("process \(slot) says that it holds \(mark.watermark) of \(mark.sequence), but has \(held)")
             }
@@ -49,14 +51,13 @@ extension World {
         }
     }
 
-    /// A stage and its replica are never on one worker, and a worker that runs a stage holds none.
+    /// A stage and its replica are never on one worker.
     mutating func checkHold(_ assignment: ReplicaAssignment, at id: WorkerID) {
         replicasHeld[id.rawValue, default: []].append(assignment.id)
         let status = controller.status(at: now)
-        guard let worker = status.workers.first(where: { $0.id == id }) else {
+        guard status.workers.contains(where: { $0.id == id }) else {
             return note("\(id) is to hold a replica, but is not known")
         }
-        if worker.stageIndex != nil { note("\(id) is to hold a replica, but runs a stage") }
         if let pipeline = status.pipelines.first(where: { $0.id == assignment.pipeline }),
             pipeline.stages[assignment.stageIndex].worker == id
         {
@@ -64,11 +65,14 @@ extension World {
         }
     }
 
-    /// When nothing is broken and nothing waits, replicas have everything, and nobody is at risk for whom there is a
-    /// standby with the memory.
-    mutating func checkReplicas() {
-        for process in processes where process.alive {
-            for store in process.replicas { store.ledger.checkIntegrity() }
+    /// Stages and replicas fit into the memory that the worker has said it has for them.
+    mutating func checkMemory(_ slot: Int) {
+        func bytes(_ stores: [SimulatedStore]) -> Int {
+            stores.reduce(0) { $0 + $1.engine.cellCount * $1.layers.count * Scenario.kvBytesPerPositionAndLayer }
         }
+        let plan = scenario.workers[slot]
+        let stages = bytes(processes[slot].stages.map(\.store))
+        let held = bytes(processes[slot].replicas) + max(0, stages - plan.kvBytesMax)
+        if held > plan.replicaBytesMax { note("process \(slot) was given more cells than its memory holds") }
     }
 }

@@ -7,14 +7,14 @@ extension World {
     /// Everything but loading and computing takes no time.
     mutating func doAtOnce(_ job: SimulatedProcess.Job, _ slot: Int) {
         switch job {
-        case .open(let record, let cells): note(processes[slot].stage?.engine.open(record, cells: cells))
-        case .release(let sequence): release(slot, sequence)
-        case .adopt(let record, let ticket): adopt(slot, record, ticket)
-        case .unload: processes[slot].setStage(nil)
+        case .open(let engine, let record, let cells): open(slot, engine, record, cells)
+        case .release(let engine, let sequence): release(slot, engine, sequence)
+        case .adopt(let engine, let record, let ticket): adopt(slot, engine, record, ticket)
+        case .unload(let engine): unload(slot, engine)
         case .dropReplica(let id): processes[slot].replicas.removeAll { $0.replica == id }
         case .openReplica(let id, let record, let cells, let ticket): openReplica(slot, id, record, cells, ticket)
         case .releaseReplica(let id, let sequence): releaseReplica(slot, id, sequence)
-        case .promote(let id): promote(slot, id)
+        case .promote(let id, let engine): promote(slot, id, engine)
         case .load, .loadReplica, .compute: preconditionFailure("a job that takes time was done at once")
         }
     }
@@ -29,12 +29,7 @@ extension World {
         processes[slot].replicas.append(
             SimulatedStore(
                 engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: assignment.id))
-        let bytes = processes[slot].replicas.reduce(0) {
-            $0 + $1.engine.cellCount * $1.layers.count * Scenario.kvBytesPerPositionAndLayer
-        }
-        if bytes > max(scenario.workers[slot].replicaBytesMax, scenario.workers[slot].kvBytesMax) {
-            note("process \(slot) was given more replicas than its memory holds")
-        }
+        checkMemory(slot)
         work(slot, .replicaLoaded(assignment.id))
     }
 
@@ -63,14 +58,27 @@ extension World {
         settle(settled, slot, .replica(index))
     }
 
-    /// The stage's own sequence; it may still have a ledger's entry, from when it was a replica's.
-    private mutating func release(_ slot: Int, _ sequence: SequenceID) {
-        processes[slot].stage?.engine.release(sequence)
-        _ = processes[slot].stage?.ledger.release(sequence)
-        processes[slot].book?.sourceReleased(sequence)
+    private mutating func open(_ slot: Int, _ engine: EngineID, _ record: SequenceRecord, _ cells: CellRun) {
+        guard let stage = processes[slot].stage(engine) else {
+            return note("process \(slot) was told to open \(record.id) in an engine that it has not")
+        }
+        note(processes[slot].stages[stage].store.engine.open(record, cells: cells))
     }
 
-    private mutating func promote(_ slot: Int, _ id: ReplicaID) {
+    /// The stage's own sequence; it may still have a ledger's entry, from when it was a replica's.
+    private mutating func release(_ slot: Int, _ engine: EngineID, _ sequence: SequenceID) {
+        guard let stage = processes[slot].stage(engine) else { return }
+        processes[slot].stages[stage].store.engine.release(sequence)
+        _ = processes[slot].stages[stage].store.ledger.release(sequence)
+        processes[slot].stages[stage].book.sourceReleased(sequence)
+    }
+
+    private mutating func unload(_ slot: Int, _ engine: EngineID) {
+        guard let stage = processes[slot].stage(engine) else { return }
+        for link in processes[slot].stages.remove(at: stage).bulk { quieten(link, from: slot) }
+    }
+
+    private mutating func promote(_ slot: Int, _ id: ReplicaID, _ engine: EngineID) {
         // It was told before it could say so.
         if processes[slot].failedReplicas.contains(id) { return }
         guard let index = processes[slot].replicas.firstIndex(where: { $0.replica == id }) else {
@@ -82,14 +90,17 @@ extension World {
         let marks = store.engine.openSequences.map {
             SequenceMark(sequence: $0, watermark: store.engine.watermark(of: $0))
         }
-        processes[slot].setStage(store)
+        processes[slot].stages.append(.init(id: engine, store: store))
         work(slot, .promoted(id, marks))
     }
 
-    private mutating func adopt(_ slot: Int, _ record: SequenceRecord, _ ticket: Ticket) {
-        note(processes[slot].stage?.engine.adopt(record))
+    private mutating func adopt(_ slot: Int, _ engine: EngineID, _ record: SequenceRecord, _ ticket: Ticket) {
+        guard let stage = processes[slot].stage(engine) else {
+            return note("process \(slot) was told to adopt \(record.id) in an engine that it has not")
+        }
+        note(processes[slot].stages[stage].store.engine.adopt(record))
         do throws(DejaVuError) {
-            if let settled = try processes[slot].stage?.ledger.renew(ticket) { settle(settled, slot, .stage) }
+            settle(try processes[slot].stages[stage].store.ledger.renew(ticket), slot, .stage(stage))
         } catch {
             note("the ledger of process \(slot) refuses the new ticket of \(record.id): \(error)")
         }

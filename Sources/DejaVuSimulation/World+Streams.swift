@@ -11,10 +11,14 @@ extension World {
 
     // MARK: The source
 
-    mutating func replicate(_ slot: Int, _ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress) {
-        guard var book = processes[slot].book, let engine = processes[slot].stage?.engine else {
+    mutating func replicate(
+        _ slot: Int, _ id: EngineID, _ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress
+    ) {
+        guard let stage = processes[slot].stage(id) else {
             return note("process \(slot) is to copy \(sequence), but has no stage")
         }
+        var book = processes[slot].stages[stage].book
+        let engine = processes[slot].stages[stage].store.engine
         let destination = StoreID(holder.incarnation.rawValue)
         do throws(DejaVuError) {
             if !book.subscriptions.contains(where: { $0.destination == destination }) {
@@ -28,23 +32,25 @@ extension World {
         } catch {
             return note("the book of process \(slot) refuses \(sequence): \(error)")
         }
-        processes[slot].book = book
-        if !processes[slot].bulk.contains(where: { $0.holder.incarnation == holder.incarnation }) {
-            connectBulk(slot, holder)
+        processes[slot].stages[stage].book = book
+        if !processes[slot].stages[stage].bulk.contains(where: { $0.holder.incarnation == holder.incarnation }) {
+            connectBulk(slot, stage, holder)
         }
-        pump(slot)
+        pump(slot, stage)
     }
 
-    mutating func endReplication(_ slot: Int, to holder: Incarnation) {
-        processes[slot].book?.unsubscribe(SubscriptionID(holder.rawValue))
-        guard let index = processes[slot].bulk.firstIndex(where: { $0.holder.incarnation == holder }) else { return }
-        let link = processes[slot].bulk.remove(at: index)
+    mutating func endReplication(_ slot: Int, _ id: EngineID, to holder: Incarnation) {
+        guard let stage = processes[slot].stage(id) else { return }
+        processes[slot].stages[stage].book.unsubscribe(SubscriptionID(holder.rawValue))
+        let links = processes[slot].stages[stage].bulk
+        guard let index = links.firstIndex(where: { $0.holder.incarnation == holder }) else { return }
+        let link = processes[slot].stages[stage].bulk.remove(at: index)
         quieten(link, from: slot)
     }
 
-    private mutating func connectBulk(_ slot: Int, _ holder: PeerAddress, after wait: TimeSpan = .zero) {
+    private mutating func connectBulk(_ slot: Int, _ stage: Int, _ holder: PeerAddress, after wait: TimeSpan = .zero) {
         linkCount += 1
-        processes[slot].bulk.append(BulkLink(holder: holder, serial: linkCount))
+        processes[slot].stages[stage].bulk.append(BulkLink(holder: holder, serial: linkCount))
         queue.push(
             .bulkOpened(slot: slot, generation: processes[slot].generation, serial: linkCount),
             at: now + wait + delay())
@@ -52,41 +58,42 @@ extension World {
 
     mutating func bulkOpened(_ slot: Int, _ generation: UInt64, _ serial: UInt64) {
         guard processes[slot].alive, processes[slot].generation == generation,
-            let index = processes[slot].bulk.firstIndex(where: { $0.serial == serial })
+            let (stage, index) = processes[slot].bulk(serial)
         else { return }
-        let holder = processes[slot].bulk[index].holder
+        let holder = processes[slot].stages[stage].bulk[index].holder
         guard processes.contains(where: { $0.alive && $0.incarnation == holder.incarnation }) else {
-            processes[slot].bulk.remove(at: index)
-            return connectBulk(slot, holder, after: Self.retryDelay)
+            processes[slot].stages[stage].bulk.remove(at: index)
+            return connectBulk(slot, stage, holder, after: Self.retryDelay)
         }
-        processes[slot].bulk[index].connected = true
-        processes[slot].book?.linkOpened(StoreID(holder.incarnation.rawValue))
-        pump(slot)
+        processes[slot].stages[stage].bulk[index].connected = true
+        processes[slot].stages[stage].book.linkOpened(StoreID(holder.incarnation.rawValue))
+        pump(slot, stage)
     }
 
     /// A pass has raised the stage's watermarks.
-    mutating func rowsCommitted(_ slot: Int, _ pass: Pass) {
-        guard let engine = processes[slot].stage?.engine else { return }
+    mutating func rowsCommitted(_ slot: Int, _ stage: Int, _ pass: Pass) {
+        let engine = processes[slot].stages[stage].store.engine
         for entry in pass.entries {
             do throws(DejaVuError) {
-                try processes[slot].book?.sourceRaised(
+                try processes[slot].stages[stage].book.sourceRaised(
                     entry.sequence, layers: engine.layers, to: engine.watermark(of: entry.sequence))
             } catch {
                 note("the book of process \(slot) refuses \(entry.sequence): \(error)")
             }
         }
-        pump(slot)
+        pump(slot, stage)
     }
 
     /// Sends what there is and what the limits let through.
-    mutating func pump(_ slot: Int) {
-        for index in processes[slot].bulk.indices where processes[slot].bulk[index].connected {
-            let holder = processes[slot].bulk[index].holder.incarnation
-            while let dispatch = processes[slot].book?.next(to: StoreID(holder.rawValue)) {
+    mutating func pump(_ slot: Int, _ stage: Int) {
+        for index in processes[slot].stages[stage].bulk.indices
+        where processes[slot].stages[stage].bulk[index].connected {
+            let holder = processes[slot].stages[stage].bulk[index].holder.incarnation
+            while let dispatch = processes[slot].stages[stage].book.next(to: StoreID(holder.rawValue)) {
                 guard let target = processes.firstIndex(where: { $0.alive && $0.incarnation == holder }),
-                    let (rows, tokens) = processes[slot].stage?.engine.read(dispatch.span)
+                    let (rows, tokens) = processes[slot].stages[stage].store.engine.read(dispatch.span)
                 else {
-                    processes[slot].book?.giveBack(dispatch.flight)
+                    processes[slot].stages[stage].book.giveBack(dispatch.flight)
                     if processes.contains(where: { $0.alive && $0.incarnation == holder }) {
                         note("process \(slot) is to send rows that are not committed: \(dispatch.span)")
                     }
@@ -94,13 +101,13 @@ extension World {
                 }
                 let frame = frame(dispatch, rows, tokens, from: slot)
                 let slow = now < processes[slot].bulkSlowUntil ? processes[slot].bulkDelay : .zero
-                let at = max(now + delay() + slow, processes[slot].bulk[index].toHolder)
-                processes[slot].bulk[index].toHolder = at
+                let at = max(now + delay() + slow, processes[slot].stages[stage].bulk[index].toHolder)
+                processes[slot].stages[stage].bulk[index].toHolder = at
                 queue.push(
                     .frame(
                         slot: target, generation: processes[target].generation, from: slot,
-                        fromGeneration: processes[slot].generation, serial: processes[slot].bulk[index].serial, frame),
-                    at: at)
+                        fromGeneration: processes[slot].generation,
+                        serial: processes[slot].stages[stage].bulk[index].serial, frame), at: at)
             }
         }
     }
@@ -123,15 +130,15 @@ extension World {
         _ answer: FrameAnswer, to flight: FlightID, _ slot: Int, _ generation: UInt64, _ serial: UInt64
     ) {
         guard processes[slot].alive, processes[slot].generation == generation,
-            processes[slot].bulk.contains(where: { $0.serial == serial })
+            let (stage, _) = processes[slot].bulk(serial)
         else { return }
         switch answer {
-        case .committed(let watermark): processes[slot].book?.acknowledge(flight, watermark: watermark)
-        case .gap(let watermark): processes[slot].book?.gap(flight, watermark: watermark)
-        case .failed: processes[slot].book?.giveBack(flight)
-        case .refused: processes[slot].book?.refuse(flight)
+        case .committed(let watermark): processes[slot].stages[stage].book.acknowledge(flight, watermark: watermark)
+        case .gap(let watermark): processes[slot].stages[stage].book.gap(flight, watermark: watermark)
+        case .failed: processes[slot].stages[stage].book.giveBack(flight)
+        case .refused: processes[slot].stages[stage].book.refuse(flight)
         }
-        pump(slot)
+        pump(slot, stage)
     }
 
     // MARK: The holder
@@ -168,7 +175,7 @@ extension World {
     /// A link that a live process has not given up, or one whose process has ended: what was sent may still arrive.
     private func isOpen(_ serial: UInt64, _ from: Int, _ generation: UInt64) -> Bool {
         guard processes[from].alive, processes[from].generation == generation else { return true }
-        return processes[from].bulk.contains { $0.serial == serial }
+        return processes[from].bulk(serial) != nil
     }
 
     /// The next rows of a frame: written if the ledger still wants them.
@@ -190,14 +197,7 @@ extension World {
         func matches(_ store: SimulatedStore) -> Bool {
             store.landings.contains { $0.arrival.id == id && $0.frame.flight == flight && $0.serial == serial }
         }
-        let place: SimulatedProcess.StorePlace
-        if let stage = processes[slot].stage, matches(stage) {
-            place = .stage
-        } else if let index = processes[slot].replicas.firstIndex(where: { matches($0) }) {
-            place = .replica(index)
-        } else {
-            return
-        }
+        guard let place = processes[slot].places.first(where: { matches(processes[slot][$0]) }) else { return }
         guard let landing = processes[slot][place].landings.first(where: { $0.arrival.id == id }) else { return }
         land(landing.frame.rows.count - landing.taken, of: id, slot, place)
         let (completion, settled) = processes[slot][place].ledger.finish(id, intact: landing.frame.intact, at: now)
@@ -234,9 +234,9 @@ extension World {
     private mutating func answer(
         _ answer: FrameAnswer, to flight: FlightID, _ source: Int, _ generation: UInt64, _ serial: UInt64
     ) {
-        guard let index = processes[source].bulk.firstIndex(where: { $0.serial == serial }) else { return }
-        let at = max(now + delay(), processes[source].bulk[index].toSource)
-        processes[source].bulk[index].toSource = at
+        guard let (stage, index) = processes[source].bulk(serial) else { return }
+        let at = max(now + delay(), processes[source].stages[stage].bulk[index].toSource)
+        processes[source].stages[stage].bulk[index].toSource = at
         queue.push(.frameAnswer(slot: source, generation: generation, serial: serial, flight, answer), at: at)
     }
 
@@ -244,24 +244,22 @@ extension World {
 
     /// What is on the link is lost; the source connects again.
     mutating func cutBulk(_ slot: Int, _ serial: UInt64) {
-        guard let index = processes[slot].bulk.firstIndex(where: { $0.serial == serial }) else { return }
-        let link = processes[slot].bulk.remove(at: index)
+        guard let (stage, index) = processes[slot].bulk(serial) else { return }
+        let link = processes[slot].stages[stage].bulk.remove(at: index)
         quieten(link, from: slot)
-        processes[slot].book?.linkLost(StoreID(link.holder.incarnation.rawValue))
-        connectBulk(slot, link.holder, after: Self.retryDelay)
+        processes[slot].stages[stage].book.linkLost(StoreID(link.holder.incarnation.rawValue))
+        connectBulk(slot, stage, link.holder, after: Self.retryDelay)
     }
 
     /// The holder gives up what was landing over a link that is closed.
-    private mutating func quieten(_ link: BulkLink, from slot: Int) {
+    mutating func quieten(_ link: BulkLink, from slot: Int) {
         guard let holder = processes.firstIndex(where: { $0.alive && $0.incarnation == link.holder.incarnation })
         else { return }
         abandon(at: holder) { $0.serial == link.serial }
     }
 
     private mutating func abandon(at slot: Int, _ which: (SimulatedStore.Landing) -> Bool) {
-        var places = processes[slot].replicas.indices.map { SimulatedProcess.StorePlace.replica($0) }
-        if processes[slot].stage != nil { places.append(.stage) }
-        for place in places {
+        for place in processes[slot].places {
             for landing in processes[slot][place].landings where which(landing) {
                 processes[slot][place].landings.removeAll { $0.arrival.id == landing.arrival.id }
                 settle(processes[slot][place].ledger.abandon(landing.arrival.id), slot, place)
@@ -271,11 +269,11 @@ extension World {
 
     /// A process has ended: the links from it close, and those to it are to be made again.
     mutating func linksEnd(_ slot: Int, _ incarnation: Incarnation, quietly: Bool) {
-        processes[slot].bulk.removeAll()
+        for stage in processes[slot].stages.indices { processes[slot].stages[stage].bulk.removeAll() }
         guard !quietly else { return }
         for other in processes.indices where processes[other].alive {
             abandon(at: other) { $0.from == slot }
-            for link in processes[other].bulk where link.holder.incarnation == incarnation {
+            for link in processes[other].stages.flatMap(\.bulk) where link.holder.incarnation == incarnation {
                 cutBulk(other, link.serial)
             }
         }

@@ -58,7 +58,10 @@ extension World {
     }
 
     mutating func work(_ slot: Int, _ event: WorkerEvent) {
-        if case .message(_, .assign(let place)) = event { processes[slot].told = place }
+        if case .message(_, .assign(let place)) = event {
+            processes[slot].told.removeAll { $0.pipeline != place.pipeline || $0.stageIndex == place.stageIndex }
+            processes[slot].told.append(place)
+        }
         let actions = processes[slot].machine.handle(event, at: now)
         for action in actions { execute(slot, action) }
         processes[slot].machine.checkIntegrity()
@@ -75,38 +78,40 @@ extension World {
         switch action {
         case .send(let message): send(slot, message)
         case .rejectController: note("process \(slot) rejects the only controller there is")
-        case .load(let assignment): add(slot, .load(assignment))
-        case .open(let record, let cells, _): add(slot, .open(record, cells))
-        case .adopt(let record, let ticket): add(slot, .adopt(record, ticket))
-        case .unload: add(slot, .unload)
+        case .load(let engine, let assignment): add(slot, .load(engine, assignment))
+        case .open(let engine, let record, let cells, _): add(slot, .open(engine, record, cells))
+        case .adopt(let engine, let record, let ticket): add(slot, .adopt(engine, record, ticket))
+        case .unload(let engine): add(slot, .unload(engine))
         case .loadReplica(let assignment): add(slot, .loadReplica(assignment))
         case .dropReplica(let id): add(slot, .dropReplica(id))
         case .openReplica(let id, let record, let cells, let ticket):
             add(slot, .openReplica(id, record, cells, ticket))
         case .releaseReplica(let id, let sequence): add(slot, .releaseReplica(id, sequence))
-        case .promote(let id): add(slot, .promote(id))
-        case .replicate(let sequence, let ticket, let holder): replicate(slot, sequence, ticket, to: holder)
-        case .endReplication(let holder): endReplication(slot, to: holder)
-        case .release(let sequence): add(slot, .release(sequence))
-        case .compute(let pass, let handle):
+        case .promote(let id, let engine): add(slot, .promote(id, engine))
+        case .replicate(let engine, let sequence, let ticket, let holder):
+            replicate(slot, engine, sequence, ticket, to: holder)
+        case .endReplication(let engine, let holder): endReplication(slot, engine, to: holder)
+        case .release(let engine, let sequence): add(slot, .release(engine, sequence))
+        case .compute(let engine, let pass, let handle):
             checkCurrent(pass, slot)
-            add(slot, .compute(pass, handle.map { take($0, slot) }))
+            add(slot, .compute(engine, pass, handle.map { take($0, slot) }))
         case .connect(let peer):
             linkCount += 1
-            processes[slot].outgoing = .init(incarnation: peer.incarnation, serial: linkCount, connected: false)
+            processes[slot].outgoing.append(
+                .init(incarnation: peer.incarnation, serial: linkCount, connected: false))
             queue.push(.connected(slot: slot, generation: generation, serial: linkCount), at: now + delay())
-        case .disconnect: processes[slot].outgoing = nil
-        case .forward(let to, let term, let pass, let handle):
+        case .disconnect(let peer): processes[slot].outgoing.removeAll { $0.incarnation == peer }
+        case .forward(let to, let term, let pass, let stage, let handle):
             let rows = take(handle, slot)
-            guard let outgoing = processes[slot].outgoing, outgoing.incarnation == to, outgoing.connected,
+            guard let outgoing = processes[slot].outgoing.first(where: { $0.incarnation == to }), outgoing.connected,
                 let target = processes.firstIndex(where: { $0.alive && $0.incarnation == to })
             else { return }
             let at = max(now + delay(), processes[slot].toPeer)
             processes[slot].toPeer = at
             queue.push(
                 .rows(
-                    slot: target, generation: processes[target].generation, from: slot, serial: outgoing.serial, term,
-                    pass, rows), at: at)
+                    slot: target, generation: processes[target].generation, from: slot, serial: outgoing.serial,
+                    HiddenRows(term: term, pass: pass, stageIndex: stage, rows: rows)), at: at)
         case .drop(let handle): _ = take(handle, slot)
         case .setTimer(let timer, let at):
             queue.push(.toWorker(slot: slot, generation: generation, link: nil, .timer(timer)), at: max(at, now))
@@ -127,25 +132,29 @@ extension World {
 
     mutating func peerAnswers(_ slot: Int, _ generation: UInt64, _ serial: UInt64) {
         guard processes[slot].alive, processes[slot].generation == generation,
-            let outgoing = processes[slot].outgoing, outgoing.serial == serial
+            let index = processes[slot].outgoing.firstIndex(where: { $0.serial == serial })
         else { return }
+        let outgoing = processes[slot].outgoing[index]
         if processes.contains(where: { $0.alive && $0.incarnation == outgoing.incarnation }) {
-            processes[slot].outgoing?.connected = true
+            processes[slot].outgoing[index].connected = true
             work(slot, .peerConnected(outgoing.incarnation))
         } else {
-            processes[slot].outgoing = nil
+            processes[slot].outgoing.remove(at: index)
             work(slot, .peerLost(outgoing.incarnation, reason: "nobody answers"))
         }
     }
 
-    mutating func deliver(
-        _ rows: [UInt64], _ pass: Pass, _ term: Term, to slot: Int, _ generation: UInt64, from: Int, _ serial: UInt64
-    ) {
+    mutating func deliver(_ hidden: HiddenRows, to slot: Int, _ generation: UInt64, from: Int, _ serial: UInt64) {
         guard processes[slot].alive, processes[slot].generation == generation else { return }
         // What a broken link had not yet delivered is lost.
-        guard processes[from].outgoing?.serial == serial || !processes[from].alive else { return }
-        let handle = processes[slot].store(rows)
-        work(slot, .hidden(from: processes[from].incarnation, term, pass, handle))
+        guard processes[from].outgoing.contains(where: { $0.serial == serial }) || !processes[from].alive else {
+            return
+        }
+        let handle = processes[slot].store(hidden.rows)
+        work(
+            slot,
+            .hidden(
+                from: processes[from].incarnation, hidden.term, hidden.pass, stageIndex: hidden.stageIndex, handle))
     }
 
     // MARK: The compute thread
@@ -162,7 +171,7 @@ extension World {
             var cost: TimeSpan
             switch job {
             case .load, .loadReplica: cost = plan.loadTime
-            case .compute(let pass, _):
+            case .compute(_, let pass, _):
                 cost = plan.passCost + plan.rowCost * Int64(pass.rowCount)
                 if now < processes[slot].slowUntil { cost = cost * Int64(processes[slot].slowFactor) }
                 if isPoisoned(pass) {
@@ -203,28 +212,28 @@ extension World {
         processes[slot].jobEnded = now
         processes[slot].progress += 1
         switch job {
-        case .load(let assignment): finishLoad(slot, assignment)
+        case .load(let engine, let assignment): finishLoad(slot, engine, assignment)
         case .loadReplica(let assignment): finishReplicaLoad(slot, assignment)
-        case .compute(let pass, let rows): finishPass(slot, pass, rows, taken: taken, idle: idle)
+        case .compute(let engine, let pass, let rows): finishPass(slot, engine, pass, rows, taken: taken, idle: idle)
         default: preconditionFailure("a job that takes no time was waited for")
         }
         if processes[slot].alive, !processes[slot].jobRunning { startJob(slot) }
     }
 
-    private mutating func finishLoad(_ slot: Int, _ assignment: StageAssignment) {
+    private mutating func finishLoad(_ slot: Int, _ id: EngineID, _ assignment: StageAssignment) {
         if processes[slot].failsLoadNext {
             processes[slot].failsLoadNext = false
-            processes[slot].setStage(nil)
             let error = DejaVuError(.invalidFile, "the weights cannot be read")
-            work(slot, .loadFailed(assignment.pipeline, assignment.epoch, error))
+            work(slot, .loadFailed(id, error))
             return
         }
-        let plan = scenario.workers[slot]
-        let bytes = assignment.cellCount * assignment.layers.count * Scenario.kvBytesPerPositionAndLayer
-        if bytes > plan.kvBytesMax { note("process \(slot) was given more cells than its memory holds") }
-        processes[slot].setStage(
-            SimulatedStore(engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: nil))
-        work(slot, .loaded(assignment.pipeline, assignment.epoch))
+        processes[slot].stages.append(
+            .init(
+                id: id,
+                store: SimulatedStore(engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: nil))
+        )
+        checkMemory(slot)
+        work(slot, .loaded(id))
     }
 
     func engine(_ layers: LayerRange, cellCount: Int) -> EmulatedStage {
@@ -233,18 +242,21 @@ extension World {
             vocabularyCount: scenario.configuration.vocabularyCount, cellCount: cellCount)
     }
 
-    private mutating func finishPass(_ slot: Int, _ pass: Pass, _ rows: [UInt64]?, taken: TimeSpan, idle: TimeSpan) {
+    private mutating func finishPass(
+        _ slot: Int, _ id: EngineID, _ pass: Pass, _ rows: [UInt64]?, taken: TimeSpan, idle: TimeSpan
+    ) {
         if processes[slot].failsPassNext {
             processes[slot].failsPassNext = false
             work(slot, .computeFailed(pass.id, DejaVuError(.internalError, "the logits are not finite")))
             return
         }
-        guard let result = processes[slot].stage?.engine.run(pass, hidden: rows) else {
+        guard let stage = processes[slot].stage(id) else {
             note("process \(slot) runs \(pass.id) without an engine")
             return
         }
+        let result = processes[slot].stages[stage].store.engine.run(pass, hidden: rows)
         note(result.violation)
-        rowsCommitted(slot, pass)
+        rowsCommitted(slot, stage, pass)
         switch result.output {
         case .hidden(let values):
             let handle = processes[slot].store(values)

@@ -7,6 +7,13 @@ import DejaVuKV
 /// The controller and the workers are the real machines; what they ask for is done here, with delays. After every event
 /// the invariants of the design are checked. Same scenario, same run, in every process.
 package struct World: Sendable {
+    /// What one stage hands to the next.
+    struct HiddenRows: Sendable {
+        let term: Term
+        let pass: Pass
+        let stageIndex: Int
+        let rows: [UInt64]
+    }
     enum Occurrence: Sendable {
         case client(Int)
         case cancel(Int)
@@ -19,7 +26,7 @@ package struct World: Sendable {
         case toController(ControllerEvent)
         case toWorker(slot: Int, generation: UInt64, link: WorkerID?, WorkerEvent)
         case connected(slot: Int, generation: UInt64, serial: UInt64)
-        case rows(slot: Int, generation: UInt64, from: Int, serial: UInt64, Term, Pass, [UInt64])
+        case rows(slot: Int, generation: UInt64, from: Int, serial: UInt64, HiddenRows)
         case jobDone(slot: Int, generation: UInt64)
         case heartbeat(slot: Int, generation: UInt64)
         case bulkOpened(slot: Int, generation: UInt64, serial: UInt64)
@@ -29,6 +36,10 @@ package struct World: Sendable {
         case frameAnswer(slot: Int, generation: UInt64, serial: UInt64, FlightID, FrameAnswer)
     }
 
+    struct StagePlace: Hashable, Sendable {
+        let worker: WorkerID
+        let stage: Int
+    }
     struct Holding: Sendable {
         let sequence: SequenceID
         let cells: CellRun
@@ -61,8 +72,8 @@ package struct World: Sendable {
     var owners: [UInt64: (slot: Int, generation: UInt64)] = [:]
     /// Whose text a sequence is; looked up only.
     var sequences: [UInt64: SequenceRecord] = [:]
-    /// Which cells the controller must take for occupied at each worker; looked up only.
-    var holdings: [UInt64: [Holding]] = [:]
+    /// Which cells the controller must take for occupied in each stage of each worker; looked up only.
+    var holdings: [StagePlace: [Holding]] = [:]
     /// The same for each replica.
     var replicaHoldings: [UInt64: [Holding]] = [:]
     /// Which replicas each worker was told to hold.
@@ -73,7 +84,7 @@ package struct World: Sendable {
     var aiming: [Int] = []
     package internal(set) var coverage = Coverage()
     /// The last place that each worker was told.
-    var places: [UInt64: StageAssignment] = [:]
+    var places: [UInt64: [StageAssignment]] = [:]
     var stopped = false
     /// When a last stage last sampled, or ended a chunk.
     var lastCrossing: Instant?
@@ -164,8 +175,8 @@ package struct World: Sendable {
             else { return }
             work(slot, event)
         case .connected(let slot, let generation, let serial): peerAnswers(slot, generation, serial)
-        case .rows(let slot, let generation, let from, let serial, let term, let pass, let rows):
-            deliver(rows, pass, term, to: slot, generation, from: from, serial)
+        case .rows(let slot, let generation, let from, let serial, let rows):
+            deliver(rows, to: slot, generation, from: from, serial)
         case .jobDone(let slot, let generation): finishJob(slot, generation)
         case .heartbeat(let slot, let generation): beat(slot, generation)
         case .bulkOpened(let slot, let generation, let serial): bulkOpened(slot, generation, serial)
@@ -182,7 +193,7 @@ package struct World: Sendable {
     private func heldUntil(_ occurrence: Occurrence) -> Instant? {
         switch occurrence {
         case .client, .cancel, .drain, .toController: controllerPausedUntil
-        case .toWorker(let slot, _, _, _), .connected(let slot, _, _), .rows(let slot, _, _, _, _, _, _),
+        case .toWorker(let slot, _, _, _), .connected(let slot, _, _), .rows(let slot, _, _, _, _),
             .jobDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _),
             .bulkOpened(let slot, _, _), .frame(let slot, _, _, _, _, _), .landed(let slot, _, _, _, _),
             .frameAnswer(let slot, _, _, _, _):

@@ -10,8 +10,9 @@ struct Cluster {
     var actions: [ControllerAction] = []
     /// Passes that were sent and not yet answered, oldest first.
     var passes: [Pass] = []
-    /// Where each worker was told to be.
+    /// Where each worker was told to be last, and all that it was told in this epoch.
     var places: [WorkerID: StageAssignment] = [:]
+    var seats: [WorkerID: [StageAssignment]] = [:]
     /// Releases that were asked for and not yet answered.
     var releases: [(worker: WorkerID, sequence: SequenceID)] = []
     var opened: [(worker: WorkerID, record: SequenceRecord, cells: CellRun, ticket: Ticket)] = []
@@ -64,7 +65,10 @@ struct Cluster {
         for case .send(let worker, let message) in answer {
             switch message {
             case .run(let pass): passes.append(pass)
-            case .assign(let place): places[worker] = place
+            case .assign(let place):
+                places[worker] = place
+                seats[worker, default: []].removeAll { $0.epoch != place.epoch || $0.pipeline != place.pipeline }
+                seats[worker, default: []].append(place)
             case .release(let sequence): releases.append((worker, sequence))
             case .open(let record, let cells, let ticket): opened.append((worker, record, cells, ticket))
             case .hold(let assignment): holds[worker, default: []].append(assignment)
@@ -91,8 +95,9 @@ struct Cluster {
 
     mutating func settle(_ ids: [UInt64]) {
         for id in ids {
-            guard let place = places[WorkerID(id)] else { continue }
-            say(id, .assigned(place.pipeline, place.epoch, stageIndex: place.stageIndex, []))
+            for place in seats[WorkerID(id)] ?? [] {
+                say(id, .assigned(place.pipeline, place.epoch, stageIndex: place.stageIndex, []))
+            }
         }
     }
 

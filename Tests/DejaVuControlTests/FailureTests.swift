@@ -187,7 +187,11 @@ import Testing
     }
     cluster.hear(.workerJoined(WorkerID(1), cluster.hello(1)))
     let place = try #require(cluster.places[WorkerID(1)])
-    cluster.say(1, .assignFailed(place.pipeline, place.epoch, DejaVuError(.invalidFile, "the file is cut short")))
+    cluster.say(
+        1,
+        .assignFailed(
+            place.pipeline, place.epoch, stageIndex: place.stageIndex,
+            DejaVuError(.invalidFile, "the file is cut short")))
     let worker = cluster.machine.status(at: cluster.now).workers[0]
     #expect(worker.state == .resting && worker.error == "the file is cut short")
     #expect(cluster.actions.dismissed.isEmpty)
@@ -201,13 +205,13 @@ import Testing
 extension WorkerHello {
     func with(
         term: Term? = nil, model: ModelID? = nil, layerCount: Int? = nil, kvBytesMax: Int? = nil,
-        replicaBytesMax: Int? = nil, numericClass: NumericClass? = nil
+        replicaBytesMax: Int? = nil, numericClass: NumericClass? = nil, name: String? = nil
     ) -> WorkerHello {
         WorkerHello(
             incarnation: incarnation, term: term ?? self.term, model: model ?? self.model, peerAddress: peerAddress,
             bulkAddress: bulkAddress,
             layerCount: layerCount ?? self.layerCount, kvBytesPerPositionAndLayer: kvBytesPerPositionAndLayer,
             kvBytesMax: kvBytesMax ?? self.kvBytesMax, replicaBytesMax: replicaBytesMax ?? self.replicaBytesMax,
-            numericClass: numericClass ?? self.numericClass, processID: processID, name: name)
+            numericClass: numericClass ?? self.numericClass, processID: processID, name: name ?? self.name)
     }
 }

@@ -41,7 +41,11 @@ extension Cluster {
 
 @Test func replica_memoryForOneStage_holdsOneAndReportsTheOther() throws {
     var cluster = try Cluster(stages: 2, replicasMax: 1)
-    cluster.start(workers: 1...3)
+    for id: UInt64 in 1...2 {
+        cluster.hear(.workerJoined(WorkerID(id), cluster.hello(id) { $0 = $0.with(replicaBytesMax: 0) }))
+    }
+    cluster.settle([1, 2])
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
     #expect(cluster.holds[WorkerID(3)]?.map(\.stageIndex) == [0])
     cluster.settleReplicas(of: 3)
     cluster.finishProbe()
@@ -140,7 +144,7 @@ extension Cluster {
     cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
     cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
     let told = cluster.takeActions()
-    #expect(told.contains(.send(WorkerID(1), .endReplication(to: Cluster.incarnation(2)))))
+    #expect(told.contains(.send(WorkerID(1), .endReplication(stageIndex: 0, to: Cluster.incarnation(2)))))
     #expect(cluster.holds[WorkerID(3)]?.count == 1)
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .serving)
     cluster.replicating.removeAll()
@@ -207,16 +211,82 @@ extension Cluster {
     #expect(cluster.holds[WorkerID(2)]?.count == 1)
 }
 
-@Test func taker_holdsOthers_theyAreDiscardedAndMadeAnew() throws {
+@Test func taker_holdsOthers_keepsThem() throws {
     var cluster = try Cluster(stages: 2, replicasMax: 2)
     cluster.start(workers: 1...3)
     cluster.settleReplicas(of: 3)
     _ = cluster.takeActions()
     let held = cluster.holds[WorkerID(3)] ?? []
     cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
-    #expect(cluster.takeActions().contains(.send(WorkerID(3), .discard(held[0].id))))
     #expect(cluster.places[WorkerID(3)]?.replica == held[1].id)
     cluster.settle([1, 3])
-    cluster.hear(.workerJoined(WorkerID(4), cluster.hello(4)))
-    #expect(cluster.holds[WorkerID(4)]?.map(\.stageIndex) == [0, 1])
+    let stages = cluster.machine.status(at: cluster.now).pipelines[0].stages
+    #expect(stages.map(\.holder) == [WorkerID(3), WorkerID(1)], "the other stage's copy stays, its own is made anew")
+    #expect(cluster.holds[WorkerID(3)]?.contains(held[0]) == true)
+}
+
+// MARK: Without a standby
+
+@Test func ring_noStandby_eachHoldsItsNeighboursReplica() throws {
+    var cluster = try Cluster(stages: 3, replicasMax: 1)
+    cluster.start(workers: 1...3)
+    let stages = cluster.machine.status(at: cluster.now).pipelines[0].stages
+    #expect(stages.map(\.worker) == [WorkerID(1), WorkerID(2), WorkerID(3)])
+    #expect(stages.map(\.holder) == [WorkerID(2), WorkerID(3), WorkerID(1)])
+}
+
+@Test func ring_workerDies_neighbourRunsTwoStagesAndNothingIsRunAgain() throws {
+    var cluster = try Cluster(stages: 2, replicasMax: 1)
+    cluster.start(workers: 1...2)
+    for id: UInt64 in 1...2 { cluster.settleReplicas(of: id) }
+    cluster.finishProbe()
+    _ = cluster.submit(outputs: 100)
+    cluster.settleReplicas(of: 1)
+    for _ in 0..<3 { cluster.complete() }
+    let sequence = try #require(cluster.replicating.last?.sequence)
+    cluster.passes.removeAll()
+    cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
+    let seats = try #require(cluster.seats[WorkerID(1)])
+    #expect(seats.map(\.stageIndex) == [0, 1] && seats[0].replica == nil && seats[1].replica != nil)
+    #expect(seats[0].next?.worker == WorkerID(1))
+    for seat in seats {
+        cluster.say(
+            1,
+            .assigned(
+                seat.pipeline, seat.epoch, stageIndex: seat.stageIndex,
+                [SequenceMark(sequence: sequence, watermark: 6)]))
+    }
+    #expect(cluster.passes.first?.entries.map(\.first) == [6])
+    cluster.complete()
+    #expect(cluster.machine.counters.positionsRunAgain == 0 && cluster.machine.counters.takeovers == 1)
+    // Who comes next holds both.
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3) { $0 = $0.with(replicaBytesMax: $0.kvBytesMax * 2) }))
+    #expect(cluster.holds[WorkerID(3)]?.map(\.stageIndex) == [0, 1])
+}
+
+@Test func ring_standbyJoins_takesTheReplicasOneAfterTheOther() throws {
+    var cluster = try Cluster(stages: 2, replicasMax: 2)
+    cluster.start(workers: 1...2)
+    for id: UInt64 in 1...2 { cluster.settleReplicas(of: id) }
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
+    func holders() -> [WorkerID?] { cluster.machine.status(at: cluster.now).pipelines[0].stages.map(\.holder) }
+    #expect(holders() == [WorkerID(3), WorkerID(1)])
+    cluster.settleReplicas(of: 3)
+    #expect(holders() == [WorkerID(3), WorkerID(3)])
+}
+
+@Test func flapping_workerThatDied_getsAStageOnlyIfNobodyElseCan() throws {
+    var cluster = try Cluster(stages: 1)
+    cluster.start(workers: 1...1)
+    cluster.hear(.workerLost(WorkerID(1), reason: "gone"))
+    // The same name, another process.
+    cluster.hear(.workerJoined(WorkerID(2), cluster.hello(2) { $0 = $0.with(name: "local-1") }))
+    #expect(cluster.worker(stage: 0) == 2, "there is nobody else")
+    cluster.hear(.workerLost(WorkerID(2), reason: "gone again"))
+    cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3) { $0 = $0.with(name: "local-1") }))
+    cluster.hear(.workerJoined(WorkerID(4), cluster.hello(4) { $0 = $0.with(name: "local-1") }))
+    cluster.hear(.workerJoined(WorkerID(5), cluster.hello(5)))
+    #expect(cluster.worker(stage: 0) == 3)
+    cluster.hear(.workerLost(WorkerID(3), reason: "gone"))
+    #expect(cluster.worker(stage: 0) == 5, "one that has not died comes before one that has")
 }

@@ -40,7 +40,7 @@ private struct Bench {
         hear(.controllerConnected(term))
         hear(.welcome(WorkerID(1)))
         hear(.assign(place()))
-        hear(.loaded(PipelineID(0), Epoch(1)))
+        hear(.loaded(EngineID(1)))
         if stageIndex < 2 { hear(.peerConnected(Incarnation(90))) }
     }
 
@@ -75,9 +75,9 @@ private let done = TimeSpan.milliseconds(4)
     bench.hear(.controllerConnected(bench.term))
     bench.hear(.welcome(WorkerID(1)))
     let asked = bench.hear(.assign(bench.place()))
-    #expect(asked.contains(.load(bench.place())))
+    #expect(asked.contains(.load(EngineID(1), bench.place())))
     #expect(asked.contains { if case .connect(let peer) = $0 { peer.worker == WorkerID(9) } else { false } })
-    let answer1 = bench.hear(.loaded(PipelineID(0), Epoch(1)))
+    let answer1 = bench.hear(.loaded(EngineID(1)))
     #expect(answer1.isEmpty)
     let answer2 = bench.hear(.peerConnected(Incarnation(90)))
     #expect(answer2 == [.send(.assigned(PipelineID(0), Epoch(1), stageIndex: 0, []))])
@@ -96,7 +96,7 @@ private let done = TimeSpan.milliseconds(4)
     if case .rejectController = answer.first {} else { Issue.record("an old controller was not rejected") }
     #expect(bench.machine.counters.messagesStale == 2 && bench.machine.term == bench.term)
     let newer = bench.hear(.controllerConnected(Term(number: 3, nonce: 0)))
-    #expect(newer.contains(.release(SequenceID(1))), "a new reign starts with a clean slate")
+    #expect(newer.contains(.release(EngineID(1), SequenceID(1))), "a new reign starts with a clean slate")
 }
 
 /// Rows come over another link than `.open`, and may be first.
@@ -104,16 +104,17 @@ private let done = TimeSpan.milliseconds(4)
     var bench = Bench(stageIndex: 1)
     bench.start()
     let first = pass(1, 1)
-    let answer4 = bench.hear(.hidden(from: Incarnation(4), bench.term, first, RowsHandle(1)))
+    let answer4 = bench.hear(.hidden(from: Incarnation(4), bench.term, first, stageIndex: 1, RowsHandle(1)))
     #expect(answer4.isEmpty)
     bench.open(2, cells: CellRun(start: 256, count: 256))
-    let answer5 = bench.hear(.hidden(from: Incarnation(4), bench.term, pass(2, 2), RowsHandle(2)))
+    let answer5 = bench.hear(
+        .hidden(from: Incarnation(4), bench.term, pass(2, 2), stageIndex: bench.stageIndex, RowsHandle(2)))
     #expect(answer5.isEmpty, "in order")
     let answer6 = bench.open(1)
-    #expect(answer6.contains(.compute(first, RowsHandle(1))))
+    #expect(answer6.contains(.compute(EngineID(1), first, RowsHandle(1))))
     let after = bench.hear(.computed(PassID(1), .hidden(RowsHandle(3)), computed: done, idleBefore: .zero))
-    #expect(after.first == .forward(to: Incarnation(90), bench.term, first, RowsHandle(3)))
-    #expect(after.last == .compute(pass(2, 2), RowsHandle(2)))
+    #expect(after.first == .forward(to: Incarnation(90), bench.term, first, stageIndex: 2, RowsHandle(3)))
+    #expect(after.last == .compute(EngineID(1), pass(2, 2), RowsHandle(2)))
 }
 
 /// "Epoch … fences passes, results and routing, never committed KV."
@@ -121,8 +122,11 @@ private let done = TimeSpan.milliseconds(4)
     var bench = Bench(stageIndex: 1)
     bench.start()
     bench.open(1)
-    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), RowsHandle(1)))
-    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(2, 1, from: 3, count: 1), RowsHandle(2)))
+    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), stageIndex: bench.stageIndex, RowsHandle(1)))
+    bench.hear(
+        .hidden(
+            from: Incarnation(4), bench.term, pass(2, 1, from: 3, count: 1), stageIndex: bench.stageIndex, RowsHandle(2)
+        ))
     let told = bench.hear(.assign(bench.place(epoch: 2)))
     #expect(
         told == [
@@ -133,11 +137,14 @@ private let done = TimeSpan.milliseconds(4)
         ])
     let result = bench.hear(.computed(PassID(1), .hidden(RowsHandle(3)), computed: done, idleBefore: .zero))
     #expect(result == [.drop(RowsHandle(3))], "the result of the past goes nowhere")
-    let old = bench.hear(.hidden(from: Incarnation(4), bench.term, pass(3, 1, from: 3, count: 1), RowsHandle(4)))
+    let old = bench.hear(
+        .hidden(
+            from: Incarnation(4), bench.term, pass(3, 1, from: 3, count: 1), stageIndex: bench.stageIndex, RowsHandle(4)
+        ))
     #expect(old == [.drop(RowsHandle(4))])
     let next = pass(4, 1, from: 3, count: 1, epoch: 2)
-    let run = bench.hear(.hidden(from: Incarnation(4), bench.term, next, RowsHandle(5)))
-    #expect(run == [.compute(next, RowsHandle(5))], "what the old pass committed counts")
+    let run = bench.hear(.hidden(from: Incarnation(4), bench.term, next, stageIndex: bench.stageIndex, RowsHandle(5)))
+    #expect(run == [.compute(EngineID(1), next, RowsHandle(5))], "what the old pass committed counts")
 }
 
 /// "Released memory is used again only when it is quiet."
@@ -147,7 +154,7 @@ private let done = TimeSpan.milliseconds(4)
     bench.open(1)
     bench.hear(.run(pass(1, 1)))
     let answer7 = bench.hear(.release(SequenceID(1)))
-    #expect(answer7 == [.release(SequenceID(1))])
+    #expect(answer7 == [.release(EngineID(1), SequenceID(1))])
     let after = bench.hear(.computed(PassID(1), .hidden(RowsHandle(1)), computed: done, idleBefore: .zero))
     #expect(after.last == .send(.released(SequenceID(1))))
     let answer8 = bench.hear(.release(SequenceID(1)))
@@ -213,7 +220,7 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
     var bench = Bench(stageIndex: 2)
     bench.start()
     bench.open(1)
-    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), RowsHandle(1)))
+    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), stageIndex: bench.stageIndex, RowsHandle(1)))
     let answer11 = bench.hear(.shutdown)
     #expect(answer11.isEmpty)
     let token = SampledToken(sequence: SequenceID(1), position: 3, token: 8)
@@ -249,11 +256,46 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
     bench.start()
     bench.open(1)
     let told = bench.hear(.assign(bench.place(epoch: 2, cells: 512)))
-    #expect(told == [.load(bench.place(epoch: 2, cells: 512))])
-    let answer14 = bench.hear(.loaded(PipelineID(0), Epoch(1)))
+    #expect(told == [.unload(EngineID(1)), .load(EngineID(2), bench.place(epoch: 2, cells: 512))])
+    let answer14 = bench.hear(.loaded(EngineID(1)))
     #expect(answer14.isEmpty, "the answer to a former load")
-    let answer15 = bench.hear(.loaded(PipelineID(0), Epoch(2)))
+    let answer15 = bench.hear(.loaded(EngineID(2)))
     #expect(answer15 == [.send(.assigned(PipelineID(0), Epoch(2), stageIndex: 0, []))])
     let opened = bench.open(1)
     #expect(opened.contains { if case .open = $0 { true } else { false } })
+}
+
+/// A worker that took a stage over beside its own: rows of one go to the other without a link.
+@Test func worker_twoStages_handsRowsToItself() {
+    var bench = Bench(stageIndex: 1)
+    bench.hear(.controllerConnected(bench.term))
+    bench.hear(.welcome(WorkerID(1)))
+    let own = PeerAddress(worker: WorkerID(1), incarnation: Incarnation(5), address: "unix:/1")
+    func place(_ stage: Int, next: PeerAddress?) -> StageAssignment {
+        StageAssignment(
+            pipeline: PipelineID(0), epoch: Epoch(1), stageIndex: stage, stageCount: 3,
+            layers: LayerRange(stage * 4, stage * 4 + 4), cellCount: 1024, next: next)
+    }
+    bench.hear(.assign(place(1, next: own)))
+    bench.hear(.assign(place(2, next: nil)))
+    let first = bench.hear(.loaded(EngineID(1)))
+    #expect(first == [.send(.assigned(PipelineID(0), Epoch(1), stageIndex: 1, []))], "it needs no link to itself")
+    bench.hear(.loaded(EngineID(2)))
+    bench.open(1)
+    let record = SequenceRecord(
+        id: SequenceID(1), request: RequestID(1), choice: 0, prompt: [1, 2, 3], sampling: .greedy, outputCountMax: 18,
+        stopTokens: [])
+    let ticket = Ticket(
+        number: 2, sequence: SequenceID(1), layers: LayerRange(8, 12), positionLimit: 20, writer: Incarnation(5))
+    bench.hear(.open(record, cells: CellRun(start: 0, count: 256), ticket: ticket))
+    bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), stageIndex: 1, RowsHandle(1)))
+    let next = bench.hear(.computed(PassID(1), .hidden(RowsHandle(2)), computed: done, idleBefore: .zero))
+    #expect(next.last == .compute(EngineID(2), pass(1, 1), RowsHandle(2)))
+    let release = bench.hear(.release(SequenceID(1)))
+    #expect(release == [.release(EngineID(1), SequenceID(1)), .release(EngineID(2), SequenceID(1))])
+    let token = SampledToken(sequence: SequenceID(1), position: 3, token: 8)
+    let end = bench.hear(.computed(PassID(1), .sampled([token]), computed: done, idleBefore: .zero))
+    #expect(end.last == .send(.released(SequenceID(1))), "one answer for all stages")
+    let retired = bench.hear(.retire(PipelineID(0), stageIndex: 2))
+    #expect(retired == [.unload(EngineID(2))])
 }

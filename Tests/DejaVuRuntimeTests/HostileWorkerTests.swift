@@ -69,7 +69,8 @@ private func withService(_ body: (ControllerService) async throws -> Void) async
             { worker, _ in worker.hello(incarnation: Incarnation(1)).message },
             { worker, random in Envelope.report(worker.term, random.workerMessage()).message },
             { worker, _ in Envelope.control(worker.term, .shutdown).message },
-            { worker, random in Envelope.hidden(worker.term, random.pass(), rows: ByteBuffer()).message },
+            { worker, random in Envelope.hidden(worker.term, random.pass(), stageIndex: 1, rows: ByteBuffer()).message
+            },
             { _, _ in LinkMessage(kind: 200, header: ByteBuffer()) },
             { _, _ in LinkMessage(kind: 16, header: ByteBuffer(bytes: [1, 2, 3])) },
         ]

@@ -88,7 +88,7 @@ struct RandomMessages {
     }
 
     mutating func controllerMessage() -> ControllerMessage {
-        switch number(12) {
+        switch number(13) {
         case 0: return .welcome(id())
         case 1: return .refused(error())
         case 2:
@@ -108,7 +108,8 @@ struct RandomMessages {
         case 7: return .discard(id())
         case 8: return .openReplica(id(), record(), cells: cells(), ticket: ticket())
         case 9: return .replicate(id(), ticket(), to: peer())
-        case 10: return .endReplication(to: id())
+        case 10: return .endReplication(stageIndex: number(100), to: id())
+        case 11: return .retire(id(), stageIndex: number(100))
         default: return .shutdown
         }
     }
@@ -126,7 +127,7 @@ struct RandomMessages {
     mutating func workerMessage() -> WorkerMessage {
         switch number(11) {
         case 0: return .assigned(id(), id(), stageIndex: number(100), marks())
-        case 1: return .assignFailed(id(), id(), error())
+        case 1: return .assignFailed(id(), id(), stageIndex: number(100), error())
         case 2: return .released(id())
         case 3:
             return .passed(
@@ -164,7 +165,8 @@ struct RandomMessages {
         case 2: return .report(term(), workerMessage())
         default:
             return .hidden(
-                term(), pass(), rows: ByteBuffer(bytes: (0..<number(500)).map { UInt8(truncatingIfNeeded: $0) }))
+                term(), pass(), stageIndex: number(100),
+                rows: ByteBuffer(bytes: (0..<number(500)).map { UInt8(truncatingIfNeeded: $0) }))
         }
     }
 }

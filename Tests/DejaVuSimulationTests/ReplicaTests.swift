@@ -77,7 +77,20 @@ func source_dies_nothingButTheLagIsRunAgain(stages: Int) throws {
         scenario(stages: 2, spares: 1, outputs: 200, replicas: 2, faults: [fault(.crash, at: 900, worker: 2)]))
     let counters = world.controller.counters
     #expect(counters.recoveries == 0 && counters.passesVoided == 0 && counters.replayRows == 0)
-    #expect(counters.replicasHeld == 4, "the standby that was started in its place holds both again")
+    #expect(
+        counters.replicasHeld == 6, "the stages' workers hold both, then the standby that was started in its place")
+}
+
+/// Without a standby the neighbour takes over beside its own stage, and next to nothing is run again.
+@Test(arguments: [2, 3]) func source_diesWithoutAStandby_neighbourTakesOver(stages: Int) throws {
+    for victim in 0..<stages {
+        let world = try run(
+            scenario(
+                stages: stages, outputs: 200, replicas: 1, faults: [fault(.crash, at: 1500, worker: victim)]))
+        let counters = world.controller.counters
+        #expect(counters.tokensEmitted == 12 * 200)
+        #expect(counters.takeovers == 1 && counters.positionsRunAgain <= UInt64(12 * 2 * stages))
+    }
 }
 
 /// A frame of a source that was given up but lives is refused: it changes nothing.

@@ -2,7 +2,7 @@ import ArgumentParser
 import DejaVuCore
 import DejaVuLib
 
-/// Whether standbys hold copies of the stages' KV.
+/// Whether workers hold copies of each other's KV.
 enum Replication: String, CaseIterable, ExpressibleByArgument {
     case auto, on, off
 }
@@ -18,8 +18,9 @@ struct TopologyOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Copy the stages' KV to standbys, so that one that takes over goes on where the other stopped: `auto` as \
-            far as there are standbys with the memory, `on` refuses to start without any, `off` never.
+            Copy the stages' KV to standbys, or without any to each other, so that whoever takes over goes on where \
+            the other stopped: `auto` as far as there is memory, `on` refuses to start where there can be none, \
+            `off` never.
             """,
             valueName: "auto|on|off"))
     var replicate: Replication = .auto
@@ -31,8 +32,8 @@ struct TopologyOptions: ParsableArguments {
     func check() throws {
         if !(1...1024).contains(stages) { throw ValidationError("--stages must be 1 to 1024") }
         if !(1...64).contains(pipelines) { throw ValidationError("--pipelines must be 1 to 64") }
-        if replicate == .on, standbys == 0 {
-            throw ValidationError("--replicate on needs --standbys, to hold the copies")
+        if replicate == .on, standbys == 0, stages == 1 {
+            throw ValidationError("--replicate on needs --standbys or more stages, to hold the copies")
         }
         if !(0...64).contains(standbys) { throw ValidationError("--standbys must be 0 to 64") }
         if let localWorkers, !(0...1024).contains(localWorkers) {

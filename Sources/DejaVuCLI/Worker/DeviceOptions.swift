@@ -16,7 +16,7 @@ struct DeviceOptions: ParsableArguments {
     var deviceMemory: ByteSize?
     @Option(
         help: ArgumentHelp(
-            "Memory for copies of other workers' KV while a worker waits without a stage; 0 for none.",
+            "Memory for copies of other workers' KV, beside --device-memory; 0 for none.",
             discussion: "As much as all stages have where `serve` starts the worker, else as --device-memory."))
     var replicaMemory: ByteSize?
     @Option(help: "Who multiplies matrices: `native`, our kernels over repacked weights, or `reference`, ggml's own.")

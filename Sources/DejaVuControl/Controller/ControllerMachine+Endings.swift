@@ -99,6 +99,19 @@ extension ControllerMachine {
         if sequences[at: at].releasesDue.isEmpty { becomeQuiet(id) }
     }
 
+    /// All engines of a pipeline are made anew: there are no cells any more that its workers could write to. Each
+    /// answers what it was asked before it says that it is ready, and nobody waits for that.
+    mutating func forgetReleases(_ index: Int) {
+        for id in pipelines[index].members {
+            guard let at = sequences.index(of: id), !sequences[at: at].releasesDue.isEmpty else { continue }
+            for worker in sequences[at: at].releasesDue {
+                if let known = workers.index(of: worker) { workers[at: known].releasesDue -= 1 }
+            }
+            sequences[at: at].releasesDue.removeAll()
+            becomeQuiet(id)
+        }
+    }
+
     /// Nobody can touch the cells any more.
     mutating func becomeQuiet(_ id: SequenceID) {
         guard let at = sequences.index(of: id), sequences[at: at].phase == .leaving else {

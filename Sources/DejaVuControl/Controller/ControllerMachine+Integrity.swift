@@ -9,10 +9,19 @@ extension ControllerMachine {
         checkSequences()
         for index in pipelines.indices { checkPipeline(index) }
         for index in workers.indices {
-            guard let place = workers[at: index].place else { continue }
-            precondition(
-                pipelines[place.pipeline].stages[place.stage].worker == workers.keys[index],
-                "\(workers.keys[index]) is placed where another is")
+            let worker = workers[at: index]
+            for seat in worker.seats {
+                precondition(
+                    pipelines[worker.pipeline].stages[seat.stage].worker == workers.keys[index],
+                    "\(workers.keys[index]) is placed where another is")
+            }
+            for hold in worker.holds {
+                precondition(
+                    !worker.runs(hold.pipeline, hold.stage), "\(workers.keys[index]) holds the replica of its own stage"
+                )
+                precondition(
+                    pipelines[hold.pipeline].stages[hold.stage].replica?.id == hold.id, "\(hold.id) is nobody's")
+            }
         }
     }
 
@@ -72,9 +81,7 @@ extension ControllerMachine {
                 precondition(pipeline.phase == .forming, "a stage without a worker in a pipeline that runs")
                 continue
             }
-            precondition(
-                workers[worker]?.place == WorkerState.Place(pipeline: index, stage: stage),
-                "\(worker) is not where it is")
+            precondition(workers[worker]?.runs(index, stage) == true, "\(worker) is not where it is")
         }
     }
 }

@@ -63,26 +63,25 @@ extension ControllerMachine {
     /// - Parameter pass: the pass that is known to have failed there; else the one that it must have been running.
     mutating func lose(_ id: WorkerID, reason: String, pass: PassID? = nil) {
         guard let worker = workers.remove(id) else { return }
+        putOnProbation(worker.hello.name)
         if let usage = worker.emulation { emulationPast = (emulationPast ?? EmulationUsage()) + usage }
         if !stopped { counters.workersLost += 1 }
         actions.append(.dismiss(id, reason: reason))
-        if let lost = worker.place {
-            strike(pipeline: lost.pipeline, stage: lost.stage, pass: pass)
-            pipelines[lost.pipeline].stages[lost.stage].worker = nil
-            beginRecovery(lost.pipeline, reason: reason, detect: max(now - worker.lastHeard, .zero))
-            breakOff(lost.pipeline)
+        if !worker.isFree {
+            strike(worker, pass: pass)
+            for seat in worker.seats { pipelines[worker.pipeline].stages[seat.stage].worker = nil }
+            beginRecovery(worker.pipeline, reason: reason, detect: max(now - worker.lastHeard, .zero))
+            breakOff(worker.pipeline)
         }
         for hold in worker.holds { dropReplica(hold.pipeline, hold.stage) }
-        forgetHoldings(of: id)
+        forget(id)
         place()
     }
 
     /// What was in the pass that the lost worker ran is suspect.
-    private mutating func strike(pipeline index: Int, stage: Int, pass: PassID?) {
-        let flight = pipelines[index].flights.first { flight in
-            pass.map { flight.id == $0 } ?? (flight.stagesPassed == stage)
-        }
-        guard let flight else { return }
+    private mutating func strike(_ worker: WorkerState, pass: PassID?) {
+        let known = pass.flatMap { id in pipelines[worker.pipeline].flights.first { $0.id == id } }
+        guard let flight = pass == nil ? runningFlight(of: worker) : known else { return }
         for entry in flight.entries {
             guard let at = sequences.index(of: entry.sequence), !sequences[at: at].ended else { continue }
             sequences[at: at].strike(entry.first..<(entry.end + (entry.samples ? 1 : 0)))
@@ -93,40 +92,46 @@ extension ControllerMachine {
         }
     }
 
-    /// The worker's memory of every sequence is gone: it died, or it was told to make another engine.
-    mutating func forgetHoldings(of id: WorkerID) {
+    /// The worker is gone, and with it what it knew of every sequence.
+    private mutating func forget(_ id: WorkerID) {
         var quiet: [SequenceID] = []
         for index in sequences.indices {
             for stage in sequences[at: index].openAt.indices
             where sequences[at: index].openAt[stage] == id || sequences[at: index].keptAt[stage] == id {
-                sequences[at: index].openAt[stage] = nil
-                sequences[at: index].keptAt[stage] = nil
-                sequences[at: index].watermarks.reset(stage)
+                sequences[at: index].forget(stage)
             }
             if let due = sequences[at: index].releasesDue.firstIndex(of: id) {
                 sequences[at: index].releasesDue.remove(at: due)
                 if sequences[at: index].releasesDue.isEmpty { quiet.append(sequences.keys[index]) }
             }
         }
-        if let index = workers.index(of: id) { workers[at: index].releasesDue = 0 }
         for sequence in quiet { becomeQuiet(sequence) }
+    }
+
+    /// What the worker of a stage knew of its sequences is gone: it was told to make another engine, or has another
+    /// stage now. Releases that it was asked for it answers before it says that it is ready for the next epoch.
+    mutating func forgetStage(_ index: Int, _ stage: Int) {
+        for sequence in pipelines[index].members {
+            if let at = sequences.index(of: sequence) { sequences[at: at].forget(stage) }
+        }
     }
 
     /// A worker says that its link to the next stage broke. Rows may be lost, so the epoch ends; if the link fails
     /// again and again, the receiving worker is given up.
     mutating func peerLost(_ peer: WorkerID, reportedBy id: WorkerID) {
-        guard let place = workers[id]?.place, pipelines[place.pipeline].phase != .forming,
-            place.stage + 1 < pipelines[place.pipeline].stages.count,
-            pipelines[place.pipeline].stages[place.stage + 1].worker == peer
+        guard let worker = workers[id], !worker.isFree, pipelines[worker.pipeline].phase != .forming else { return }
+        let index = worker.pipeline
+        let stages = pipelines[index].stages
+        guard worker.seats.contains(where: { $0.stage + 1 < stages.count && stages[$0.stage + 1].worker == peer })
         else { return }
-        pipelines[place.pipeline].linkFailures += 1
-        if pipelines[place.pipeline].linkFailures > limits.linkFailuresMax {
-            pipelines[place.pipeline].linkFailures = 0
+        pipelines[index].linkFailures += 1
+        if pipelines[index].linkFailures > limits.linkFailuresMax {
+            pipelines[index].linkFailures = 0
             lose(peer, reason: "the link from \(id) to it broke again and again")
         } else {
-            beginRecovery(place.pipeline, reason: "the link from \(id) to \(peer) broke", detect: .zero)
-            breakOff(place.pipeline)
-            self.place()
+            beginRecovery(index, reason: "the link from \(id) to \(peer) broke", detect: .zero)
+            breakOff(index)
+            place()
         }
     }
 }

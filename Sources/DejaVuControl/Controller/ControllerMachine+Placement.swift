@@ -13,7 +13,7 @@ extension ControllerMachine {
         for stage in pipelines[index].stages.indices {
             pipelines[index].stages[stage].ready = false
             if let id = pipelines[index].stages[stage].worker, let worker = workers.index(of: id) {
-                workers[at: worker].assigningSince = nil
+                workers[at: worker].change(stage) { $0.since = nil }
             }
         }
         for sequence in pipelines[index].members {
@@ -45,50 +45,79 @@ extension ControllerMachine {
         for index in pipelines.indices where pipelines[index].phase == .forming { evict(index) }
     }
 
-    /// A worker for every vacant stage, or nil if there are too few: the holder of its replica; else whoever is free,
-    /// the one with the fewest replicas first; else one from the pool.
+    /// A worker for every vacant stage, or nil if there are too few. In this order: the standby that holds its replica;
+    /// another standby, the one with the fewest replicas first; the worker that holds the replica beside a stage of its
+    /// own; one that has died before and is back; one from the pool.
     private func takers(for index: Int, poolingWith others: ArraySlice<Int>) -> [(stage: Int, worker: WorkerID)]? {
-        var pool = workers.indices.filter {
-            workers[at: $0].place == nil && workers[at: $0].restUntil == nil
+        var standbys = workers.indices.filter {
+            workers[at: $0].isFree && workers[at: $0].restUntil == nil
         }.sorted { (workers[at: $0].holds.count, $0) < (workers[at: $1].holds.count, $1) }
-        for other in others.reversed() {
-            for stage in pipelines[other].stages {
-                if let id = stage.worker, let worker = workers.index(of: id) { pool.append(worker) }
-            }
-        }
         var takers: [(stage: Int, worker: WorkerID)] = []
         let vacant = pipelines[index].stages.indices.filter { pipelines[index].stages[$0].worker == nil }
         for stage in vacant {
             guard let holder = pipelines[index].stages[stage].replica?.holder.worker,
-                let place = pool.firstIndex(where: { workers.keys[$0] == holder })
+                let place = standbys.firstIndex(where: { workers.keys[$0] == holder })
             else { continue }
-            pool.remove(at: place)
+            standbys.remove(at: place)
             takers.append((stage, holder))
         }
-        for stage in vacant where !takers.contains(where: { $0.stage == stage }) {
-            let description = pipelines[index].stages[stage]
-            let fit = pool.firstIndex {
-                workers[at: $0].cellCapacity(layers: description.layers.count) >= CellRun.granularity
+        var pool = standbys.filter { isOnProbation(workers.keys[$0]) }
+        standbys.removeAll { isOnProbation(workers.keys[$0]) }
+        for other in others.reversed() {
+            for stage in pipelines[other].stages {
+                guard let id = stage.worker, let worker = workers.index(of: id), !pool.contains(worker) else {
+                    continue
+                }
+                pool.append(worker)
             }
-            guard let fit else { return nil }
-            takers.append((stage, workers.keys[pool.remove(at: fit)]))
+        }
+        for stage in vacant where !takers.contains(where: { $0.stage == stage }) {
+            if let fit = fit(standbys, index, stage) {
+                takers.append((stage, workers.keys[standbys.remove(at: fit)]))
+            } else if let holder = busyHolder(index, stage, among: takers.map(\.worker)) {
+                takers.append((stage, holder))
+            } else if let fit = fit(pool, index, stage) {
+                takers.append((stage, workers.keys[pool.remove(at: fit)]))
+            } else {
+                return nil
+            }
         }
         return takers
     }
 
+    private func fit(_ candidates: [Int], _ index: Int, _ stage: Int) -> Int? {
+        let layers = pipelines[index].stages[stage].layers.count
+        return candidates.firstIndex { workers[at: $0].cellCapacity(layers: layers) >= CellRun.granularity }
+    }
+
+    /// The holder of a stage's replica that runs another stage of the pipeline, or is about to.
+    private func busyHolder(_ index: Int, _ stage: Int, among takers: [WorkerID]) -> WorkerID? {
+        guard let holder = pipelines[index].stages[stage].replica?.holder.worker, let worker = workers[holder],
+            worker.isFree ? takers.contains(holder) : worker.pipeline == index, worker.restUntil == nil
+        else { return nil }
+        return holder
+    }
+
     private mutating func take(_ id: WorkerID, pipeline index: Int, stage: Int) {
         guard let worker = workers.index(of: id) else { preconditionFailure("\(id) is placed but not known") }
-        if let former = workers[at: worker].place {
-            pipelines[former.pipeline].stages[former.stage].worker = nil
-        }
+        if workers[at: worker].pipeline != index { vacate(id) }
         let taken = pipelines[index].stages[stage]
         if taken.replica?.holder.worker != id { dropReplica(index, stage) }
-        for hold in workers[at: worker].holds where hold.id != taken.replica?.id {
-            dropReplica(hold.pipeline, hold.stage)
-        }
-        workers[at: worker].place = WorkerState.Place(pipeline: index, stage: stage)
+        workers[at: worker].pipeline = index
+        workers[at: worker].seats.append(WorkerState.Seat(stage: stage, layers: taken.layers.count))
         pipelines[index].stages[stage] = PipelineState.Stage(
             layers: taken.layers, worker: id, replica: pipelines[index].stages[stage].replica)
+    }
+
+    /// Takes all its stages from a worker; it is told when it gets another.
+    private mutating func vacate(_ id: WorkerID) {
+        guard let worker = workers.index(of: id) else { return }
+        let former = workers[at: worker].pipeline
+        for seat in workers[at: worker].seats {
+            pipelines[former].stages[seat.stage].worker = nil
+            forgetStage(former, seat.stage)
+        }
+        workers[at: worker].seats.removeAll()
     }
 
     /// Begins a new epoch: every stage is told its place, also those that keep it.
@@ -107,8 +136,10 @@ extension ControllerMachine {
                 id, pipeline: index, stage: stage, cellCount: cellCount,
                 next: stage + 1 < members.count ? members[stage + 1] : nil)
         }
+        for id in members { shed(id) }
         guard changes else { return }
         // Every engine is made anew, so all cells are quiet, and who had some waits for a place again.
+        forgetReleases(index)
         evict(index)
         precondition(pipelines[index].cells.usedCount == 0, "cells are in use in engines that are gone")
         pipelines[index].cells = CellAllocator(cellCount: cellCount)
@@ -125,9 +156,9 @@ extension ControllerMachine {
     /// the KV of its sequences.
     private func cellCount(for index: Int, _ members: [WorkerID]) -> Int {
         var capacity = limits.cellsMax / CellRun.granularity * CellRun.granularity
-        for (stage, id) in members.enumerated() {
+        for id in members {
             guard let worker = workers[id] else { preconditionFailure("\(id) is placed but not known") }
-            capacity = min(capacity, worker.cellCapacity(layers: pipelines[index].stages[stage].layers.count))
+            capacity = min(capacity, worker.cellCapacity)
         }
         let current = pipelines[index].cells.cellCount
         return current > 0 && current <= capacity ? current : capacity
@@ -137,13 +168,15 @@ extension ControllerMachine {
         guard let at = workers.index(of: id) else { preconditionFailure("\(id) is placed but not known") }
         let pipeline = pipelines[index]
         let layers = pipeline.stages[stage].layers
-        let engine = WorkerState.Engine(pipeline: pipeline.id, layers: layers, cellCount: cellCount)
-        let keeps = workers[at: at].engine == engine
-        workers[at: at].engine = engine
-        workers[at: at].assigningSince = now
+        var keeps = false
+        workers[at: at].change(stage) { seat in
+            keeps = seat.cellCount == cellCount
+            seat.cellCount = cellCount
+            seat.since = now
+        }
         workers[at: at].progressAt = now
         let replica = takeOver(index, stage, by: id)
-        if !keeps, replica == nil { forgetHoldings(of: id) }
+        if !keeps, replica == nil { forgetStage(index, stage) }
         let peer = next.flatMap { next in
             workers[next].map {
                 PeerAddress(worker: next, incarnation: $0.hello.incarnation, address: $0.hello.peerAddress)
@@ -159,21 +192,21 @@ extension ControllerMachine {
     mutating func assigned(
         _ id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int, _ marks: [SequenceMark]
     ) {
-        guard let place = currentPlace(of: id, pipeline, epoch), place.stage == stage,
-            pipelines[place.pipeline].phase == .loading, let worker = workers.index(of: id)
+        guard let index = current(id, pipeline, epoch, stage: stage), pipelines[index].phase == .loading,
+            let worker = workers.index(of: id)
         else { return }
-        workers[at: worker].assigningSince = nil
+        workers[at: worker].change(stage) { $0.since = nil }
         workers[at: worker].loadFailures = 0
         workers[at: worker].error = nil
-        pipelines[place.pipeline].stages[stage].ready = true
+        pipelines[index].stages[stage].ready = true
         for mark in marks {
-            guard let at = sequences.index(of: mark.sequence), sequences[at: at].pipeline == place.pipeline,
+            guard let at = sequences.index(of: mark.sequence), sequences[at: at].pipeline == index,
                 sequences[at: at].openAt[stage] == id || sequences[at: at].keptAt[stage] == id
             else { continue }
             let level = min(mark.watermark, sequences[at: at].record.knownCount, sequences[at: at].positionsReserved)
             sequences[at: at].watermarks.raise(stage, to: level)
         }
-        if pipelines[place.pipeline].stages.allSatisfy({ $0.ready }) { serve(place.pipeline) }
+        if pipelines[index].stages.allSatisfy({ $0.ready }) { serve(index) }
     }
 
     /// All stages are there: whoever has a place gets it back in the stages that do not know it.
@@ -190,17 +223,17 @@ extension ControllerMachine {
         placeReplicas()
     }
 
-    /// The worker stays, without a stage, and is tried again after a rest.
-    mutating func assignFailed(_ id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch, _ error: DejaVuError) {
-        guard let place = currentPlace(of: id, pipeline, epoch), let worker = workers.index(of: id) else { return }
-        workers[at: worker].place = nil
-        workers[at: worker].engine = nil
-        workers[at: worker].assigningSince = nil
+    /// The worker stays, without the stage, and is tried again after a rest.
+    mutating func assignFailed(
+        _ id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int, _ error: DejaVuError
+    ) {
+        guard let index = current(id, pipeline, epoch, stage: stage), let worker = workers.index(of: id) else { return }
+        workers[at: worker].leave(stage)
         rest(id, after: error)
-        pipelines[place.pipeline].stages[place.stage].worker = nil
-        breakOff(place.pipeline)
-        forgetHoldings(of: id)
-        self.place()
+        pipelines[index].stages[stage].worker = nil
+        breakOff(index)
+        forgetStage(index, stage)
+        place()
     }
 
     /// Gives the worker nothing to do for a while, longer with each failure in a row.

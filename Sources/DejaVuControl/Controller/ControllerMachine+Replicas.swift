@@ -1,33 +1,73 @@
 import DejaVuCore
 import DejaVuKV
 
-/// Which standby holds the replica of which stage, what is in it, and how it becomes the stage. See docs/recovery.md.
+/// Who holds the replica of which stage, what is in it, and how it becomes the stage. See docs/recovery.md.
 extension ControllerMachine {
-    /// Gives every stage of a serving pipeline that has no replica one, as far as standbys have memory. Not before: a
-    /// replica that loads must not slow a recovery down.
+    /// Gives every stage of a serving pipeline that has no replica one, as far as there is memory, and brings to
+    /// standbys what others hold beside a stage of their own. Not before: a replica that loads must not slow a recovery
+    /// down.
     mutating func placeReplicas() {
         guard configuration.replicates, !stopped else { return }
         for index in pipelines.indices where pipelines[index].phase == .serving {
             for stage in pipelines[index].stages.indices where pipelines[index].stages[stage].replica == nil {
-                if let holder = holder(for: index, stage) { hold(index, stage, at: holder) }
+                if let holder = standby(for: index, stage) ?? neighbour(for: index, stage) {
+                    hold(index, stage, at: holder)
+                }
+            }
+        }
+        bringToStandby()
+    }
+
+    /// One at a time, since the stage is at risk until the standby has everything.
+    private mutating func bringToStandby() {
+        guard !workers.values.contains(where: { $0.holds.contains { $0.since != nil } }) else { return }
+        for index in pipelines.indices where pipelines[index].phase == .serving {
+            for stage in pipelines[index].stages.indices {
+                guard let holder = pipelines[index].stages[stage].replica?.holder.worker,
+                    workers[holder]?.isFree == false, let standby = standby(for: index, stage)
+                else { continue }
+                dropReplica(index, stage)
+                return hold(index, stage, at: standby)
             }
         }
     }
 
     /// The standby with the fewest replicas that has the memory.
-    private func holder(for index: Int, _ stage: Int) -> WorkerID? {
+    private func standby(for index: Int, _ stage: Int) -> WorkerID? {
         let layers = pipelines[index].stages[stage].layers.count
         let cells = pipelines[index].cells.cellCount
         var best: Int?
         for candidate in workers.indices {
             let worker = workers[at: candidate]
-            guard worker.place == nil, worker.restUntil == nil, worker.canHold(cells: cells, layers: layers) else {
+            guard worker.isFree, worker.restUntil == nil, worker.canHold(cells: cells, layers: layers) else {
                 continue
             }
             if let found = best, workers[at: found].holds.count <= worker.holds.count { continue }
             best = candidate
         }
         return best.map { workers.keys[$0] }
+    }
+
+    /// The next worker of the ring of stages that has the memory, and is another than the stage's.
+    private func neighbour(for index: Int, _ stage: Int) -> WorkerID? {
+        let stages = pipelines[index].stages
+        for step in 1..<max(1, stages.count) {
+            guard let id = stages[(stage + step) % stages.count].worker, id != stages[stage].worker,
+                let worker = workers[id], worker.restUntil == nil,
+                worker.canHold(cells: pipelines[index].cells.cellCount, layers: stages[stage].layers.count)
+            else { continue }
+            return id
+        }
+        return nil
+    }
+
+    /// Drops what a worker holds for others and has no memory for, since it runs more than before: the last first.
+    mutating func shed(_ id: WorkerID) {
+        while let worker = workers[id], let last = worker.holds.last,
+            worker.replicaBytes > worker.hello.replicaBytesMax
+        {
+            dropReplica(last.pipeline, last.stage)
+        }
     }
 
     private mutating func hold(_ index: Int, _ stage: Int, at id: WorkerID) {
@@ -74,6 +114,7 @@ extension ControllerMachine {
         guard pipelines[index].phase == .serving else { return }
         // Ascending: the oldest first.
         for sequence in pipelines[index].members { openReplicas(sequence) }
+        placeReplicas()
     }
 
     /// The worker stays, and is tried again after a rest.
@@ -153,7 +194,7 @@ extension ControllerMachine {
             sequences[at: at].copies[stage] = nil
         }
         if copied, let source = pipelines[index].stages[stage].worker, source != holder.worker {
-            send(.endReplication(to: holder.incarnation), to: source)
+            send(.endReplication(stageIndex: stage, to: holder.incarnation), to: source)
         }
     }
 
@@ -164,8 +205,7 @@ extension ControllerMachine {
         guard let replica = pipelines[index].stages[stage].replica, replica.holder.worker == id,
             let at = workers.index(of: id)
         else { return nil }
-        precondition(workers[at: at].holds.allSatisfy { $0.id == replica.id }, "\(id) takes a stage and holds others")
-        workers[at: at].holds.removeAll()
+        workers[at: at].holds.removeAll { $0.id == replica.id }
         pipelines[index].stages[stage].replica = nil
         counters.takeovers += 1
         pipelines[index].recovery?.byReplica += 1

@@ -5,29 +5,25 @@ import DejaVuKV
 extension ControllerMachine {
     /// A stage has finished a pass: its watermarks rise, and the next stage has it now.
     mutating func passed(_ timing: PassTiming, by id: WorkerID) {
-        guard let place = currentPlace(of: id, timing.pipeline, timing.epoch), place.stage == timing.stageIndex else {
-            return
-        }
+        guard let index = current(id, timing.pipeline, timing.epoch, stage: timing.stageIndex) else { return }
+        let stage = timing.stageIndex
         if let worker = workers.index(of: id) {
             workers[at: worker].computed(timing.computed)
             workers[at: worker].progressAt = now
         }
-        let index = place.pipeline
-        pipelines[index].stages[place.stage].busy.add(
+        pipelines[index].stages[stage].busy.add(
             computed: timing.computed, idleBefore: timing.idleBefore, now: now)
-        pipelines[index].stages[place.stage].passes += 1
-        pipelines[index].stages[place.stage].computed = pipelines[index].stages[place.stage].computed + timing.computed
+        pipelines[index].stages[stage].passes += 1
+        pipelines[index].stages[stage].computed = pipelines[index].stages[stage].computed + timing.computed
         // The last stage's tokens come before this, and end the flight.
         guard let flight = pipelines[index].flights.firstIndex(where: { $0.id == timing.pass }) else { return }
-        if pipelines[index].flights[flight].stagesPassed <= place.stage {
-            pipelines[index].flights[flight].stagesPassed = place.stage + 1
+        if pipelines[index].flights[flight].stagesPassed <= stage {
+            pipelines[index].flights[flight].stagesPassed = stage + 1
             pipelines[index].flights[flight].since = now
         }
         for entry in pipelines[index].flights[flight].entries {
-            guard let at = sequences.index(of: entry.sequence), sequences[at: at].openAt[place.stage] == id else {
-                continue
-            }
-            sequences[at: at].watermarks.raise(place.stage, to: entry.end)
+            guard let at = sequences.index(of: entry.sequence), sequences[at: at].openAt[stage] == id else { continue }
+            sequences[at: at].watermarks.raise(stage, to: entry.end)
         }
     }
 
@@ -35,9 +31,8 @@ extension ControllerMachine {
     mutating func sampled(
         _ pass: PassID, _ pipeline: PipelineID, _ epoch: Epoch, _ tokens: [SampledToken], by id: WorkerID
     ) {
-        guard let place = currentPlace(of: id, pipeline, epoch) else { return }
-        let index = place.pipeline
-        guard place.stage == pipelines[index].stages.count - 1,
+        guard let index = current(id, pipeline, epoch) else { return }
+        guard pipelines[index].stages.last?.worker == id,
             let at = pipelines[index].flights.firstIndex(where: { $0.id == pass })
         else {
             counters.messagesStale += 1
@@ -109,7 +104,7 @@ extension ControllerMachine {
     mutating func passFailed(
         _ pass: PassID, _ pipeline: PipelineID, _ epoch: Epoch, _ error: DejaVuError, by id: WorkerID
     ) {
-        guard currentPlace(of: id, pipeline, epoch) != nil else { return }
+        guard current(id, pipeline, epoch) != nil else { return }
         lose(id, reason: "a pass failed: \(error.message)", pass: pass)
     }
 }

@@ -51,14 +51,15 @@ extension ControllerMachine {
         let state: WorkerStatus.State
         if worker.restUntil != nil {
             state = .resting
-        } else if let place = worker.place {
-            state = pipelines[place.pipeline].stages[place.stage].ready ? .serving : .loading
+        } else if !worker.isFree {
+            let ready = worker.seats.allSatisfy { pipelines[worker.pipeline].stages[$0.stage].ready }
+            state = ready ? .serving : .loading
         } else {
             state = .standby
         }
         return WorkerStatus(
             id: id, name: worker.hello.name, processID: worker.hello.processID, state: state,
-            pipeline: worker.place.map { pipelines[$0.pipeline].id }, stageIndex: worker.place?.stage,
+            pipeline: worker.isFree ? nil : pipelines[worker.pipeline].id, stageIndex: worker.seats.map(\.stage).min(),
             silence: max(now - worker.lastHeard, .zero), kvBytesMax: worker.hello.kvBytesMax, error: worker.error,
             replicas: worker.holds.map {
                 ReplicaStatus(pipeline: pipelines[$0.pipeline].id, stageIndex: $0.stage, ready: $0.since == nil)

@@ -58,13 +58,23 @@ extension ControllerMachine {
             let waited = min(now - worker.releasesSince, now - worker.progressAt)
             if waited > patience { return "no answer to a release for \(waited.seconds) s" }
         }
-        if let place = worker.place, pipelines[place.pipeline].phase == .serving,
-            let flight = pipelines[place.pipeline].flights.first(where: { $0.stagesPassed == place.stage })
-        {
+        if let flight = runningFlight(of: worker), pipelines[worker.pipeline].phase == .serving {
             let waited = min(now - flight.since, now - worker.progressAt)
             if waited > patience { return "hung in \(flight.id): no progress for \(waited.seconds) s" }
         }
         return nil
+    }
+
+    /// The pass that a worker must be running, of those that are with it: the one that came first.
+    func runningFlight(of worker: WorkerState) -> PipelineState.Flight? {
+        guard !worker.isFree else { return nil }
+        var first: PipelineState.Flight?
+        for flight in pipelines[worker.pipeline].flights
+        where worker.seats.contains(where: { $0.stage == flight.stagesPassed }) {
+            if let found = first, found.since <= flight.since { continue }
+            first = flight
+        }
+        return first
     }
 
     private mutating func wakeRested() {

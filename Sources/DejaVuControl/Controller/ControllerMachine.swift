@@ -34,6 +34,8 @@ package struct ControllerMachine: Sendable {
     var ticketCount: UInt64 = 0
     var replicaCount: UInt64 = 0
     var turnCount: UInt64 = 0
+    /// Those that were lost lately, by their names.
+    var probations = SortedMap<String, Probation>()
     /// When the next tick is due; nil before the first event.
     var tickDue: Instant?
     var drainDeadline: Instant?
@@ -110,7 +112,8 @@ package struct ControllerMachine: Sendable {
         switch message {
         case .assigned(let pipeline, let epoch, let stage, let marks):
             assigned(id, pipeline, epoch, stage: stage, marks)
-        case .assignFailed(let pipeline, let epoch, let error): assignFailed(id, pipeline, epoch, error)
+        case .assignFailed(let pipeline, let epoch, let stage, let error):
+            assignFailed(id, pipeline, epoch, stage: stage, error)
         case .released(let sequence): released(sequence, by: id)
         case .passed(let timing): passed(timing, by: id)
         case .sampled(let pass, let pipeline, let epoch, let tokens):
@@ -136,15 +139,19 @@ package struct ControllerMachine: Sendable {
         }
     }
 
-    /// The stage that a worker has in the current epoch of a pipeline; nil, and counted, if the message is of the past.
-    mutating func currentPlace(of id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch) -> WorkerState.Place? {
-        guard let place = workers[id]?.place, pipelines[place.pipeline].id == pipeline,
-            pipelines[place.pipeline].epoch == epoch, pipelines[place.pipeline].phase != .forming
+    /// The pipeline of which a worker runs a stage in the current epoch; nil, and counted, if the message is of the
+    /// past.
+    ///
+    /// - Parameter stage: the one that the message is about; nil for any.
+    mutating func current(_ id: WorkerID, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int? = nil) -> Int? {
+        guard let worker = workers[id], !worker.isFree, pipelines[worker.pipeline].id == pipeline,
+            pipelines[worker.pipeline].epoch == epoch, pipelines[worker.pipeline].phase != .forming,
+            stage.map({ worker.runs(worker.pipeline, $0) }) ?? true
         else {
             counters.messagesStale += 1
             return nil
         }
-        return place
+        return worker.pipeline
     }
 
     mutating func send(_ message: ControllerMessage, to worker: WorkerID) {

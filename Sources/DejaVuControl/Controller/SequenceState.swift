@@ -73,6 +73,13 @@ struct SequenceState: Hashable {
         inFlight > 0 ? scheduledEnd : min(record.knownCount - 1, watermarks.least)
     }
 
+    /// The worker of that stage knows nothing of it any more.
+    mutating func forget(_ stage: Int) {
+        openAt[stage] = nil
+        keptAt[stage] = nil
+        watermarks.reset(stage)
+    }
+
     /// Positions that would be run again if that stage died now.
     func lag(_ stage: Int) -> Int {
         max(0, watermarks[stage] - (copies[stage]?.watermark ?? 0))

@@ -3,11 +3,14 @@ import DejaVuKV
 
 /// A living worker as the controller sees it.
 struct WorkerState: Hashable {
-    /// The engine that the worker has, or loads, because it was told to.
-    struct Engine: Hashable {
-        var pipeline: PipelineID
-        var layers: LayerRange
-        var cellCount: Int
+    /// A stage that it runs, or is to run.
+    struct Seat: Hashable {
+        let stage: Int
+        let layers: Int
+        /// Of the engine that it has, or loads, because it was told to; 0 before.
+        var cellCount = 0
+        /// Since when an answer to `.assign` is due.
+        var since: Instant?
     }
     /// A replica that the worker holds, or is about to.
     struct Hold: Hashable {
@@ -18,10 +21,6 @@ struct WorkerState: Hashable {
         /// Since when an answer to `.hold` is due; nil if it is there.
         var since: Instant?
     }
-    struct Place: Hashable {
-        var pipeline: Int
-        var stage: Int
-    }
 
     let hello: WorkerHello
     var lastHeard: Instant
@@ -30,12 +29,12 @@ struct WorkerState: Hashable {
     var progressAt: Instant
     /// The last count that it reported.
     var rewriteMismatches: UInt64 = 0
-    var place: Place?
-    var engine: Engine?
-    /// Only of a worker without a place.
+    /// Whose stages it runs; of no matter without any.
+    var pipeline = 0
+    /// In the order in which it got them.
+    var seats: [Seat] = []
+    /// Never of a stage that it runs. In the order in which it got them.
     var holds: [Hold] = []
-    /// Since when an answer to `.assign` is due.
-    var assigningSince: Instant?
     /// How many answers to `.release` are due, and since when one of them at least.
     var releasesDue = 0
     var releasesSince: Instant
@@ -60,19 +59,54 @@ struct WorkerState: Hashable {
             .cellCount(inBytes: hello.kvBytesMax)
     }
 
+    /// How many cells its memory has for all the stages that it runs.
+    var cellCapacity: Int {
+        let layers = seats.reduce(0) { $0 + $1.layers }
+        guard seats.count > 1 else { return cellCapacity(layers: layers) }
+        let (bytes, overflow) = hello.kvBytesMax.addingReportingOverflow(hello.replicaBytesMax)
+        return KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers)
+            .cellCount(inBytes: overflow ? .max : bytes)
+    }
+
+    func bytes(cells: Int, layers: Int) -> Int {
+        KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers).bytes(ofCells: cells)
+    }
+
+    /// What it holds for others, with what it runs beyond the memory that it has for stages of its own.
+    var replicaBytes: Int {
+        let runs = seats.reduce(0) { $0 + bytes(cells: $1.cellCount, layers: $1.layers) }
+        return holds.reduce(max(0, runs - hello.kvBytesMax)) { $0 + $1.bytes }
+    }
+
     /// Whether it has memory for so many cells more of so many layers of a stage that it may have to take over.
     func canHold(cells: Int, layers: Int) -> Bool {
-        let bytes = KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers)
-            .bytes(ofCells: cells)
-        let (total, overflow) = holds.reduce(0) { $0 + $1.bytes }.addingReportingOverflow(bytes)
+        let (total, overflow) = replicaBytes.addingReportingOverflow(bytes(cells: cells, layers: layers))
         return !overflow && total <= hello.replicaBytesMax && cellCapacity(layers: layers) >= cells
+    }
+
+    var isFree: Bool { seats.isEmpty }
+    func runs(_ pipeline: Int, _ stage: Int) -> Bool {
+        self.pipeline == pipeline && seats.contains { $0.stage == stage }
+    }
+    var assigningSince: Instant? { seats.compactMap(\.since).min() }
+
+    /// - Returns: whether it had that stage.
+    @discardableResult
+    mutating func leave(_ stage: Int) -> Bool {
+        guard let index = seats.firstIndex(where: { $0.stage == stage }) else { return false }
+        seats.remove(at: index)
+        return true
+    }
+
+    mutating func change(_ stage: Int, _ body: (inout Seat) -> Void) {
+        if let index = seats.firstIndex(where: { $0.stage == stage }) { body(&seats[index]) }
     }
 
     /// The controller itself was late by so much: nobody else is to blame for that time.
     mutating func shift(by late: TimeSpan, now: Instant) {
         lastHeard = min(lastHeard + late, now)
         progressAt = min(progressAt + late, now)
-        assigningSince = assigningSince.map { min($0 + late, now) }
+        for index in seats.indices { seats[index].since = seats[index].since.map { min($0 + late, now) } }
         releasesSince = min(releasesSince + late, now)
         for index in holds.indices { holds[index].since = holds[index].since.map { min($0 + late, now) } }
     }

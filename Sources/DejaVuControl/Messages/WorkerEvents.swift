@@ -9,6 +9,13 @@ public struct RowsHandle: Hashable, Codable, Sendable {
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
 }
 
+/// Names an engine of the worker's process: that of a stage. Never used again.
+public struct EngineID: Hashable, Comparable, Codable, Sendable {
+    public let rawValue: UInt64
+    public init(_ rawValue: UInt64) { self.rawValue = rawValue }
+    public static func < (left: EngineID, right: EngineID) -> Bool { left.rawValue < right.rawValue }
+}
+
 /// What came out of a pass on this stage.
 public enum ComputeOutput: Hashable, Codable, Sendable {
     /// Rows for the next stage.
@@ -25,11 +32,11 @@ public enum WorkerEvent: Hashable, Codable, Sendable {
     case controllerConnected(Term)
     case controllerLost(reason: String)
     case message(Term, ControllerMessage)
-    /// Rows of a pass from the stage before; the term travels with them.
-    case hidden(from: Incarnation, Term, Pass, RowsHandle)
+    /// Rows of a pass from the stage before, for that stage; the term travels with them.
+    case hidden(from: Incarnation, Term, Pass, stageIndex: Int, RowsHandle)
     /// The answers to `.load`.
-    case loaded(PipelineID, Epoch)
-    case loadFailed(PipelineID, Epoch, DejaVuError)
+    case loaded(EngineID)
+    case loadFailed(EngineID, DejaVuError)
     /// The answers to `.connect`; a peer may also be lost later.
     case peerConnected(Incarnation)
     case peerLost(Incarnation, reason: String)
@@ -57,27 +64,26 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case send(WorkerMessage)
     /// Close the link to a controller whose term has passed.
     case rejectController(reason: String)
-    /// Make the engine of these layers with that many cells, in place of the one that is there. Answered by `.loaded`
-    /// or `.loadFailed` with the same pipeline and epoch.
-    case load(StageAssignment)
+    /// Make an engine of these layers with that many cells. Answered by `.loaded` or `.loadFailed`.
+    case load(EngineID, StageAssignment)
     /// Open a link for hidden rows to the next stage. Answered by `.peerConnected` or `.peerLost`.
     case connect(PeerAddress)
     /// Close the link to a former next stage. Not answered.
     case disconnect(Incarnation)
-    case open(SequenceRecord, cells: CellRun, Ticket)
-    case release(SequenceID)
-    /// Run the engine; at most one at a time. Answered by `.computed` or `.computeFailed`. The handle is used up.
-    case compute(Pass, RowsHandle?)
-    /// Send rows to the next stage, with the term, in order. The handle is used up.
-    case forward(to: Incarnation, Term, Pass, RowsHandle)
+    case open(EngineID, SequenceRecord, cells: CellRun, Ticket)
+    case release(EngineID, SequenceID)
+    /// Run an engine; at most one at a time. Answered by `.computed` or `.computeFailed`. The handle is used up.
+    case compute(EngineID, Pass, RowsHandle?)
+    /// Send rows to the worker of that stage, with the term, in order. The handle is used up.
+    case forward(to: Incarnation, Term, Pass, stageIndex: Int, RowsHandle)
     /// Nobody wants these rows any more.
     case drop(RowsHandle)
     case setTimer(TimerID, at: Instant)
     /// End the process.
     case exit(code: Int32, reason: String)
-    /// Drop the stage's engine.
-    case unload
-    /// Make a second engine, with cells into which frames will land. Answered by `.replicaLoaded` or
+    /// Drop a stage's engine.
+    case unload(EngineID)
+    /// Make another engine, with cells into which frames will land. Answered by `.replicaLoaded` or
     /// `.replicaLoadFailed`.
     case loadReplica(ReplicaAssignment)
     /// Drop a replica's engine and all that is in it. Not answered, and nothing more is said of it.
@@ -86,13 +92,13 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case openReplica(ReplicaID, SequenceRecord, cells: CellRun, Ticket)
     /// Revoke a sequence's ticket in a replica and forget it. Answered by `.replicaReleased`.
     case releaseReplica(ReplicaID, SequenceID)
-    /// The replica's engine becomes the stage's. Answered by `.promoted`.
-    case promote(ReplicaID)
+    /// The replica's engine becomes the stage's, under that name. Answered by `.promoted`.
+    case promote(ReplicaID, EngineID)
     /// A sequence that came with the replica: its record, as far as it is known now, and the ticket in place of the one
     /// that the old source has. Frames of that one are refused from here on.
-    case adopt(SequenceRecord, Ticket)
+    case adopt(EngineID, SequenceRecord, Ticket)
     /// Copy what the stage holds of a sequence, and will hold until its release, to a holder.
-    case replicate(SequenceID, Ticket, to: PeerAddress)
-    /// Copy nothing more to that holder.
-    case endReplication(to: Incarnation)
+    case replicate(EngineID, SequenceID, Ticket, to: PeerAddress)
+    /// Copy nothing more of it to that holder.
+    case endReplication(EngineID, to: Incarnation)
 }

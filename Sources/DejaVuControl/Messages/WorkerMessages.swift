@@ -15,7 +15,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public let kvBytesPerPositionAndLayer: Int
     /// What the worker's device may hold in KV, in bytes.
     public let kvBytesMax: Int
-    /// What it may hold in KV for other workers as long as it runs no stage itself, in bytes.
+    /// What it may hold in KV for other workers beside the stage that it may run, in bytes. Where a worker runs more
+    /// than fits in `kvBytesMax`, because it took over what it held, the rest counts here.
     public let replicaBytesMax: Int
     public let numericClass: NumericClass
     /// Its process id on this machine if the controller started it.
@@ -122,9 +123,10 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case welcome(WorkerID)
     /// Not taken: the worker shows the error, which names both sides, and exits 1.
     case refused(DejaVuError)
-    /// Load these layers and wire the next stage. Answered by `.assigned`. A worker that has the same layers of the
-    /// same pipeline with as many cells keeps its engine and its open sequences; passes of earlier epochs are void.
-    /// With a replica its engine becomes the stage's, and its sequences wait for `.open`, which ends their old tickets.
+    /// Load these layers and wire the next stage. Answered by `.assigned`. A worker may have several stages, all of one
+    /// pipeline: this one comes to the others, or ends those of another pipeline. If it has this stage with as many
+    /// cells it keeps the engine and the open sequences; passes of earlier epochs are void. With a replica that one's
+    /// engine becomes the stage's, and its sequences wait for `.open`, which ends their old tickets.
     case assign(StageAssignment)
     /// Give a sequence its cells. Sent before the first pass that contains it and not answered. Rows from the stage
     /// before may overtake it, since they come over another link: a pass waits until all its sequences are open. A
@@ -137,7 +139,7 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case run(Pass)
     /// Finish what is running, then exit 0.
     case shutdown
-    /// To a standby: load these layers and make these cells for a replica. Answered by `.held` or `.holdFailed`.
+    /// To a holder: load these layers and make these cells for a replica. Answered by `.held` or `.holdFailed`.
     case hold(ReplicaAssignment)
     /// To a holder: forget a replica and all that is in it. Not answered.
     case discard(ReplicaID)
@@ -146,16 +148,18 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     /// To the worker of a stage: copy a sequence's rows to a holder, those that are there and those that come, under
     /// the holder's ticket, until the sequence is released.
     case replicate(SequenceID, Ticket, to: PeerAddress)
-    /// To the worker of a stage: what was meant for that holder is not wanted any more.
-    case endReplication(to: Incarnation)
+    /// To the worker of a stage: what was meant for that holder of it is not wanted any more.
+    case endReplication(stageIndex: Int, to: Incarnation)
+    /// The stage is another worker's now: forget it, engine and all. Not answered.
+    case retire(PipelineID, stageIndex: Int)
 }
 
 /// From a worker to the controller. Every message travels with the worker's incarnation and the term it obeys.
 public enum WorkerMessage: Hashable, Codable, Sendable {
     /// The stage is ready. What it holds of the sequences that it has kept; one that is not named is unknown here.
     case assigned(PipelineID, Epoch, stageIndex: Int, [SequenceMark])
-    /// Loading failed; the worker stays without a stage.
-    case assignFailed(PipelineID, Epoch, DejaVuError)
+    /// Loading failed; the worker stays without the stage.
+    case assignFailed(PipelineID, Epoch, stageIndex: Int, DejaVuError)
     case released(SequenceID)
     /// The stage has run a pass: how long it computed, and how long its thread had waited for work before it.
     case passed(PassTiming)

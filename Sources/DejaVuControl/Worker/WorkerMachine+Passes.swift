@@ -1,46 +1,64 @@
 import DejaVuCore
 import DejaVuKV
 
-/// The queue in front of the compute thread, and where results go.
+/// The queues in front of the compute thread, and where results go.
 extension WorkerMachine {
-    mutating func receive(_ pass: Pass, rows: RowsHandle?, term passTerm: Term) {
-        guard passTerm == term, let stage, announced, isCurrent(pass), (stage.stageIndex == 0) == (rows == nil),
-            !stopping, !failed
+    mutating func receive(_ pass: Pass, rows: RowsHandle?, stageIndex: Int, term passTerm: Term) {
+        guard passTerm == term, let index = seat(stageIndex), seats[index].announced, seats[index].isCurrent(pass),
+            (stageIndex == 0) == (rows == nil), !stopping, !seats[index].failed
         else {
             counters.messagesStale += 1
             if let rows { actions.append(.drop(rows)) }
             return
         }
-        guard waiting.count < Self.waitingMax else {
-            fail(Work(pass: pass, rows: rows), DejaVuError(.resourceExhausted, "too many passes wait at one stage"))
+        arrivalCount += 1
+        let work = Work(pass: pass, rows: rows, arrival: arrivalCount)
+        guard seats[index].waiting.count < Self.waitingMax else {
+            fail(work, index, DejaVuError(.resourceExhausted, "too many passes wait at one stage"))
             return
         }
-        waiting.append(Work(pass: pass, rows: rows))
+        seats[index].waiting.append(work)
     }
 
-    private func isCurrent(_ pass: Pass) -> Bool {
-        guard let stage else { return false }
-        return pass.pipeline == stage.pipeline && pass.epoch == stage.epoch
-    }
-
-    /// Starts the pass at the head if the compute thread is free and all its sequences are open.
-    mutating func startNext() {
-        while running == nil, !stopping, !failed, let work = waiting.first {
-            guard work.pass.entries.allSatisfy({ tickets.ticket(of: $0.sequence) != nil }) else { return }
-            waiting.removeFirst()
-            if let error = reasonNotToRun(work.pass) {
-                fail(work, error)
-                return
-            }
-            running = Running(pass: work.pass, commits: true)
-            actions.append(.compute(work.pass, work.rows))
+    mutating func dropWaiting(_ index: Int) {
+        for work in seats[index].waiting {
+            counters.passesVoided += 1
+            if let rows = work.rows { actions.append(.drop(rows)) }
         }
+        seats[index].waiting.removeAll()
+    }
+
+    /// Starts the pass that waits longest of those at a stage's head whose sequences are all open, if the compute
+    /// thread is free.
+    mutating func startNext() {
+        while running == nil, !stopping, let index = nextSeat() {
+            let work = seats[index].waiting.removeFirst()
+            if let error = reasonNotToRun(work.pass, seats[index]) {
+                fail(work, index, error)
+                continue
+            }
+            running = Running(pass: work.pass, engine: seats[index].engine.id)
+            actions.append(.compute(seats[index].engine.id, work.pass, work.rows))
+        }
+    }
+
+    private func nextSeat() -> Int? {
+        var best: Int?
+        for index in seats.indices {
+            guard !seats[index].failed, let work = seats[index].waiting.first,
+                work.pass.entries.allSatisfy({ seats[index].tickets.ticket(of: $0.sequence) != nil })
+            else { continue }
+            if let found = best, seats[found].waiting[0].arrival < work.arrival { continue }
+            best = index
+        }
+        return best
     }
 
     /// Every entry needs an open ticket up to its end, and no hole below its start.
-    private func reasonNotToRun(_ pass: Pass) -> DejaVuError? {
+    private func reasonNotToRun(_ pass: Pass, _ seat: Seat) -> DejaVuError? {
         for entry in pass.entries {
-            guard let sequence = sequences[entry.sequence], let ticket = tickets.ticket(of: entry.sequence) else {
+            guard let sequence = seat.sequences[entry.sequence], let ticket = seat.tickets.ticket(of: entry.sequence)
+            else {
                 return DejaVuError(.internalError, "\(entry.sequence) is not open")
             }
             if entry.first < 0 || entry.tokens.isEmpty || entry.end > ticket.positionLimit {
@@ -59,17 +77,17 @@ extension WorkerMachine {
         return nil
     }
 
-    private mutating func fail(_ work: Work, _ error: DejaVuError) {
+    private mutating func fail(_ work: Work, _ index: Int, _ error: DejaVuError) {
         counters.passesFailed += 1
         counters.messagesWrong += 1
         if let rows = work.rows { actions.append(.drop(rows)) }
-        giveUp(work.pass, error)
+        giveUp(work.pass, index, error)
     }
 
     /// Nothing may build on a pass that failed: the stage runs no other in this epoch.
-    private mutating func giveUp(_ pass: Pass, _ error: DejaVuError) {
-        failed = true
-        dropWaiting()
+    private mutating func giveUp(_ pass: Pass, _ index: Int, _ error: DejaVuError) {
+        seats[index].failed = true
+        dropWaiting(index)
         send(.passFailed(pass.id, pass.pipeline, pass.epoch, error))
     }
 
@@ -77,28 +95,38 @@ extension WorkerMachine {
         guard let run = running, run.pass.id == id else {
             preconditionFailure("\(id) has ended, but does not run")
         }
-        let pass = run.pass
         running = nil
         counters.passesRun += 1
-        // Committed KV is valid in every epoch, as long as the sequence keeps its cells.
-        for entry in pass.entries where run.commits {
-            guard let index = sequences.index(of: entry.sequence) else { continue }
-            sequences[at: index].watermark = max(sequences[at: index].watermark, entry.end)
+        let index = seat(of: run.engine)
+        if let index, run.commits {
+            // Committed KV is valid in every epoch, as long as the sequence keeps its cells.
+            for entry in run.pass.entries {
+                guard let at = seats[index].sequences.index(of: entry.sequence) else { continue }
+                let watermark = seats[index].sequences[at: at].watermark
+                seats[index].sequences[at: at].watermark = max(watermark, entry.end)
+            }
         }
-        deliver(pass, output, computed: computed, idleBefore: idleBefore)
+        deliver(run.pass, from: index, output, computed: computed, idleBefore: idleBefore)
         finishReleases()
     }
 
-    private mutating func deliver(_ pass: Pass, _ output: ComputeOutput, computed: TimeSpan, idleBefore: TimeSpan) {
-        guard let stage, isCurrent(pass), let term else {
+    private mutating func deliver(
+        _ pass: Pass, from index: Int?, _ output: ComputeOutput, computed: TimeSpan, idleBefore: TimeSpan
+    ) {
+        guard let index, seats[index].isCurrent(pass), let term else {
             counters.passesVoided += 1
             if case .hidden(let rows) = output { actions.append(.drop(rows)) }
             return
         }
+        let stage = seats[index].stage
         switch output {
         case .hidden(let rows):
-            if let link, link.connected, stage.next?.incarnation == link.peer.incarnation {
-                actions.append(.forward(to: link.peer.incarnation, term, pass, rows))
+            if let next = stage.next?.incarnation, isConnected(to: next) {
+                if next == incarnation {
+                    receive(pass, rows: rows, stageIndex: stage.stageIndex + 1, term: term)
+                } else {
+                    actions.append(.forward(to: next, term, pass, stageIndex: stage.stageIndex + 1, rows))
+                }
             } else {
                 actions.append(.drop(rows))
             }
@@ -113,43 +141,21 @@ extension WorkerMachine {
     }
 
     mutating func computeFailed(_ id: PassID, _ error: DejaVuError) {
-        guard let pass = running?.pass, pass.id == id else {
+        guard let run = running, run.pass.id == id else {
             preconditionFailure("\(id) has failed, but does not run")
         }
         running = nil
         counters.passesFailed += 1
-        if isCurrent(pass) { giveUp(pass, error) }
+        if let index = seat(of: run.engine), seats[index].isCurrent(run.pass) { giveUp(run.pass, index, error) }
         finishReleases()
     }
 
     private mutating func finishReleases() {
-        for sequence in releasing { send(.released(sequence)) }
-        releasing.removeAll()
+        for sequence in releases.keys {
+            guard let index = releases.index(of: sequence) else { continue }
+            releases[at: index].waitsForPass = false
+            answerRelease(sequence)
+        }
         if stopping { exit(code: 0, "the controller said so") }
-    }
-
-    /// How many handles the machine has been given and has not yet given back.
-    package var rowsHeld: Int { waiting.reduce(0) { $0 + ($1.rows == nil ? 0 : 1) } }
-
-    /// Proves what the machine promises about itself.
-    package func checkIntegrity() {
-        tickets.checkIntegrity()
-        precondition(tickets.count <= sequences.count, "a ticket of a sequence that is not open")
-        precondition(sequences.isEmpty || engine?.ready == true, "sequences are open without an engine")
-        checkReplicas()
-        precondition(waiting.isEmpty || stage != nil, "passes wait without a stage")
-        precondition(releasing.isEmpty || running != nil, "a release waits for no pass")
-        precondition(waiting.count <= Self.waitingMax, "the queue is longer than its limit")
-        for work in waiting { precondition(isCurrent(work.pass), "a void pass waits") }
-        var runs: [CellRun] = []
-        for index in sequences.indices {
-            let sequence = sequences[at: index]
-            precondition(sequence.watermark <= sequence.cells.count, "a watermark above the cells")
-            runs.append(sequence.cells)
-        }
-        runs.sort { $0.start < $1.start }
-        for index in runs.indices.dropFirst() {
-            precondition(runs[index - 1].end <= runs[index].start, "two open sequences share cells")
-        }
     }
 }

@@ -6,54 +6,51 @@ extension WorkerMachine {
     // MARK: The holder
 
     mutating func hold(_ assignment: ReplicaAssignment) {
-        guard id != nil, stage == nil, !stopping, !holds.contains(assignment.id) else {
+        let runs = seats.contains {
+            $0.stage.pipeline == assignment.pipeline && $0.stage.stageIndex == assignment.stageIndex
+        }
+        guard id != nil, !runs, !stopping, !holds.contains(assignment.id) else {
             counters.messagesWrong += 1
             return
         }
-        // An engine that was kept in case that its layers are asked for again: its memory is needed now.
-        if engine != nil {
-            engine = nil
-            actions.append(.unload)
-        }
+        // Engines that were kept in case that their layers are asked for again: their memory is needed now.
+        for spare in spares { actions.append(.unload(spare.id)) }
+        spares.removeAll()
         holds.insert(Hold(assignment: assignment), for: assignment.id)
         actions.append(.loadReplica(assignment))
     }
 
     mutating func discard(_ id: ReplicaID) {
-        guard let hold = holds.remove(id) else { return }
+        guard !isPromoting(id), holds.remove(id) != nil else { return }
         actions.append(.dropReplica(id))
-        // With the engine everything is gone that a frame could be written to.
-        for sequence in hold.releasing { releasedOnce(sequence) }
-    }
-
-    /// One sequence may be in several replicas, but its release is asked for once and answered once.
-    private mutating func releasedOnce(_ sequence: SequenceID) {
-        if !holds.values.contains(where: { $0.releasing.contains(sequence) }) { send(.released(sequence)) }
+        forgetReleases(in: id)
     }
 
     mutating func dropHolds() {
-        for id in holds.keys where id != promoting { discard(id) }
+        for id in holds.keys { discard(id) }
     }
+
+    func isPromoting(_ id: ReplicaID) -> Bool { seats.contains { $0.promoting == id } }
 
     mutating func replicaLoaded(_ id: ReplicaID) {
         guard let index = holds.index(of: id), !holds[at: index].ready else { return }
         holds[at: index].ready = true
-        if promoting != id { send(.held(id)) }
+        if !isPromoting(id) { send(.held(id)) }
     }
 
     mutating func replicaLoadFailed(_ id: ReplicaID, _ error: DejaVuError) {
         guard let hold = holds.remove(id), !hold.ready else { return }
-        if promoting == id {
-            promoting = nil
-            for sequence in hold.releasing { releasedOnce(sequence) }
-            stageFailed(error)
+        forgetReleases(in: id)
+        if let index = seats.firstIndex(where: { $0.promoting == id }) {
+            seats[index].promoting = nil
+            stageFailed(index, error)
         } else {
             send(.holdFailed(id, error))
         }
     }
 
     mutating func openReplica(_ id: ReplicaID, _ record: SequenceRecord, cells: CellRun, ticket: Ticket) {
-        guard let index = holds.index(of: id), holds[at: index].ready, promoting != id else {
+        guard let index = holds.index(of: id), holds[at: index].ready, !isPromoting(id) else {
             counters.messagesWrong += 1
             return
         }
@@ -69,7 +66,7 @@ extension WorkerMachine {
     }
 
     mutating func landed(_ id: ReplicaID, _ marks: [SequenceMark]) {
-        guard let index = holds.index(of: id), promoting != id else { return }
+        guard let index = holds.index(of: id), !isPromoting(id) else { return }
         var news: [SequenceMark] = []
         for mark in marks {
             guard let at = holds[at: index].sequences.index(of: mark.sequence) else { continue }
@@ -79,99 +76,46 @@ extension WorkerMachine {
         if !news.isEmpty { send(.replicated(id, news)) }
     }
 
-    /// - Returns: whether the sequence is in a replica.
-    mutating func releaseReplica(_ sequence: SequenceID) -> Bool {
-        var found = false
-        for index in holds.indices where holds[at: index].sequences.remove(sequence) != nil {
-            holds[at: index].releasing.append(sequence)
-            let id = holds.keys[index]
-            if promoting != id { actions.append(.releaseReplica(id, sequence)) }
-            found = true
-        }
-        return found
-    }
-
     mutating func replicaReleased(_ id: ReplicaID, _ sequence: SequenceID) {
-        guard let index = holds.index(of: id),
-            let at = holds[at: index].releasing.firstIndex(of: sequence)
+        guard let index = releases.index(of: sequence),
+            let at = releases[at: index].replicas.firstIndex(of: id)
         else { return }
-        holds[at: index].releasing.remove(at: at)
-        releasedOnce(sequence)
+        releases[at: index].replicas.remove(at: at)
+        answerRelease(sequence)
     }
 
-    // MARK: Takeover
-
-    /// The replica becomes the stage, and what else is held is dropped.
-    ///
-    /// - Returns: false if there is no such replica, or it is another stage's.
-    mutating func promote(_ id: ReplicaID, _ assignment: StageAssignment) -> Bool {
-        guard let place = holds[id]?.assignment, place.pipeline == assignment.pipeline,
-            place.layers == assignment.layers, place.cellCount == assignment.cellCount
-        else { return false }
-        promoting = id
-        dropHolds()
-        dropSequences()
-        engine = Engine(
-            layers: assignment.layers, cellCount: assignment.cellCount, pipeline: assignment.pipeline,
-            loadEpoch: assignment.epoch, ready: false)
-        actions.append(.promote(id))
-        return true
-    }
-
+    /// The replica is the stage's engine now.
     mutating func promoted(_ id: ReplicaID, _ marks: [SequenceMark]) {
-        guard promoting == id, let hold = holds.remove(id) else { return }
-        promoting = nil
-        engine?.ready = true
+        guard let index = seats.firstIndex(where: { $0.promoting == id }), let hold = holds.remove(id) else { return }
+        seats[index].promoting = nil
+        seats[index].engine.ready = true
+        let engine = seats[index].engine.id
         for mark in marks {
             guard let held = hold.sequences[mark.sequence] else { continue }
-            sequences.insert(OpenSequence(cells: held.cells, watermark: mark.watermark), for: mark.sequence)
+            seats[index].sequences.insert(
+                OpenSequence(cells: held.cells, watermark: mark.watermark), for: mark.sequence)
         }
-        for sequence in hold.releasing {
-            actions.append(.release(sequence))
-            releasedOnce(sequence)
-        }
+        forgetReleases(in: id) { machine, sequence in machine.actions.append(.release(engine, sequence)) }
         announceIfReady()
-    }
-
-    /// Another engine is wanted before the replica has become the stage's.
-    mutating func abandonPromotion() {
-        guard promoting != nil else { return }
-        promoting = nil
-        engine = nil
-        actions.append(.unload)
     }
 
     // MARK: The source
 
     mutating func replicate(_ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress) {
-        guard stage != nil, tickets.ticket(of: sequence) != nil, ticket.sequence == sequence,
+        guard let index = seats.firstIndex(where: { $0.stage.layers == ticket.layers }),
+            seats[index].tickets.ticket(of: sequence) != nil, ticket.sequence == sequence,
             ticket.writer == incarnation
         else {
             counters.messagesWrong += 1
             return
         }
-        if !holders.contains(holder.incarnation) { holders.append(holder.incarnation) }
-        actions.append(.replicate(sequence, ticket, to: holder))
+        if !seats[index].holders.contains(holder.incarnation) { seats[index].holders.append(holder.incarnation) }
+        actions.append(.replicate(seats[index].engine.id, sequence, ticket, to: holder))
     }
 
-    mutating func endReplication(to holder: Incarnation) {
-        guard let index = holders.firstIndex(of: holder) else { return }
-        holders.remove(at: index)
-        actions.append(.endReplication(to: holder))
-    }
-
-    func checkReplicas() {
-        precondition(holds.isEmpty || stage == nil || promoting != nil, "a stage and a replica on one worker")
-        precondition(promoting.map { holds.contains($0) } ?? true, "a replica is taken over that is not held")
-        precondition(holders.isEmpty || stage != nil, "rows are copied without a stage")
-        for index in holds.indices {
-            let hold = holds[at: index]
-            precondition(hold.ready || hold.sequences.isEmpty, "sequences are open in a replica without an engine")
-            var runs = hold.sequences.values.map(\.cells)
-            runs.sort { $0.start < $1.start }
-            for place in runs.indices.dropFirst() {
-                precondition(runs[place - 1].end <= runs[place].start, "two sequences of a replica share cells")
-            }
-        }
+    mutating func endReplication(stageIndex: Int, to holder: Incarnation) {
+        guard let seat = seat(stageIndex), let index = seats[seat].holders.firstIndex(of: holder) else { return }
+        seats[seat].holders.remove(at: index)
+        actions.append(.endReplication(seats[seat].engine.id, to: holder))
     }
 }

@@ -8,89 +8,160 @@ extension WorkerMachine {
             counters.messagesWrong += 1
             return
         }
-        dropWaiting()
-        stage = assignment
-        announced = false
-        failed = false
-        load(assignment)
-        wire(assignment.next)
+        while let other = seats.firstIndex(where: { $0.stage.pipeline != assignment.pipeline }) {
+            if let engine = leave(other) { spares.append(engine) }
+        }
+        let index = sit(assignment)
+        for spare in spares { actions.append(.unload(spare.id)) }
+        spares.removeAll()
+        dropWaiting(index)
+        seats[index].stage = assignment
+        seats[index].announced = false
+        seats[index].failed = false
+        wire()
+        if let next = assignment.next { connect(to: next) }
         announceIfReady()
     }
 
-    /// Keeps the engine if it fits, and with it the open sequences if the pipeline is the same; or takes that of the
-    /// replica.
-    private mutating func load(_ assignment: StageAssignment) {
-        if let replica = assignment.replica, replica != promoting, promote(replica, assignment) { return }
-        let fits = engine?.layers == assignment.layers && engine?.cellCount == assignment.cellCount
-        if fits, engine?.pipeline == assignment.pipeline {
-            dropHolds()
-            return
+    /// Keeps the engine if it fits, and with it the open sequences; or takes that of the replica, one of before the
+    /// last welcome, or a new one.
+    private mutating func sit(_ assignment: StageAssignment) -> Int {
+        if let index = seat(assignment.stageIndex) {
+            let seat = seats[index]
+            let fits = seat.engine.layers == assignment.layers && seat.engine.cellCount == assignment.cellCount
+            let takesOver = assignment.replica.map { holds.contains($0) && $0 != seat.promoting } ?? false
+            if fits, !takesOver { return index }
+            drop(index)
         }
-        abandonPromotion()
-        dropHolds()
-        if fits, engine != nil {
-            forgetSequences()
-            engine?.pipeline = assignment.pipeline
-            return
+        let engine: Engine
+        var promoting: ReplicaID?
+        if let replica = assignment.replica, let hold = holds[replica]?.assignment, !isPromoting(replica),
+            hold.pipeline == assignment.pipeline, hold.layers == assignment.layers,
+            hold.cellCount == assignment.cellCount
+        {
+            engine = Engine(
+                id: newEngine(), layers: assignment.layers, cellCount: assignment.cellCount, ready: false)
+            promoting = replica
+            actions.append(.promote(replica, engine.id))
+        } else if let spare = spares.firstIndex(where: {
+            $0.layers == assignment.layers && $0.cellCount == assignment.cellCount
+        }) {
+            engine = spares.remove(at: spare)
+        } else {
+            engine = Engine(
+                id: newEngine(), layers: assignment.layers, cellCount: assignment.cellCount, ready: false)
+            // The memory of what is not wanted any more comes first: both may not fit.
+            for spare in spares { actions.append(.unload(spare.id)) }
+            spares.removeAll()
+            actions.append(.load(engine.id, assignment))
         }
-        // The new engine knows no sequences, so the old one's need not be released one by one.
-        dropSequences()
-        engine = Engine(
-            layers: assignment.layers, cellCount: assignment.cellCount, pipeline: assignment.pipeline,
-            loadEpoch: assignment.epoch, ready: false)
-        actions.append(.load(assignment))
+        let index = seats.firstIndex { $0.stage.stageIndex > assignment.stageIndex } ?? seats.count
+        seats.insert(Seat(stage: assignment, engine: engine, promoting: promoting), at: index)
+        return index
     }
 
-    private mutating func wire(_ next: PeerAddress?) {
-        if let link, let next, link.peer.incarnation == next.incarnation {
-            self.link?.peer = next
-            return
+    /// Gives a stage up, engine and all.
+    private mutating func drop(_ index: Int) {
+        dropWaiting(index)
+        let seat = seats.remove(at: index)
+        for holder in seat.holders { actions.append(.endReplication(seat.engine.id, to: holder)) }
+        if let replica = seat.promoting {
+            // It was told to become an engine that nobody wants now.
+            holds.remove(replica)
+            forgetReleases(in: replica)
         }
-        if let link { actions.append(.disconnect(link.peer.incarnation)) }
-        link = next.map { PeerLink(peer: $0, connected: false) }
-        if let next { actions.append(.connect(next)) }
+        actions.append(.unload(seat.engine.id))
     }
 
-    mutating func loaded(_ pipeline: PipelineID, _ epoch: Epoch) {
-        guard let engine, !engine.ready, engine.loadEpoch == epoch, promoting == nil else { return }
-        self.engine?.ready = true
-        announceIfReady()
+    /// Gives a stage up, with all that was open there. Its engine knows no sequences any more.
+    ///
+    /// - Returns: the engine, if there is one, for another use or to be dropped.
+    mutating func leave(_ index: Int) -> Engine? {
+        guard seats[index].promoting == nil else {
+            drop(index)
+            return nil
+        }
+        dropWaiting(index)
+        let seat = seats.remove(at: index)
+        if running?.engine == seat.engine.id { running?.commits = false }
+        for holder in seat.holders { actions.append(.endReplication(seat.engine.id, to: holder)) }
+        for sequence in seat.sequences.keys { actions.append(.release(seat.engine.id, sequence)) }
+        return seat.engine
     }
 
-    mutating func loadFailed(_ pipeline: PipelineID, _ epoch: Epoch, _ error: DejaVuError) {
-        guard let engine, !engine.ready, engine.loadEpoch == epoch, promoting == nil else { return }
-        stageFailed(error)
+    mutating func retire(_ pipeline: PipelineID, stageIndex: Int) {
+        guard let index = seat(stageIndex), seats[index].stage.pipeline == pipeline else { return }
+        drop(index)
+        wire()
     }
 
-    mutating func stageFailed(_ error: DejaVuError) {
-        engine = nil
-        guard let assignment = stage else { return }
-        stage = nil
-        dropWaiting()
-        send(.assignFailed(assignment.pipeline, assignment.epoch, error))
+    /// Closes the links to workers of which no stage of its own is followed.
+    private mutating func wire() {
+        let wanted = seats.compactMap(\.stage.next?.incarnation)
+        links.removeAll { link in
+            guard !wanted.contains(link.peer.incarnation) else { return false }
+            actions.append(.disconnect(link.peer.incarnation))
+            return true
+        }
+    }
+
+    private mutating func connect(to peer: PeerAddress) {
+        guard peer.incarnation != incarnation else { return }
+        if let index = links.firstIndex(where: { $0.peer.incarnation == peer.incarnation }) {
+            links[index].peer = peer
+        } else {
+            links.append(PeerLink(peer: peer, connected: false))
+            actions.append(.connect(peer))
+        }
+    }
+
+    func isConnected(to peer: Incarnation) -> Bool {
+        peer == incarnation || links.contains { $0.peer.incarnation == peer && $0.connected }
+    }
+
+    mutating func loaded(_ engine: EngineID) {
+        if let index = spares.firstIndex(where: { $0.id == engine }) {
+            spares[index].ready = true
+        } else if let index = seat(of: engine), seats[index].promoting == nil {
+            seats[index].engine.ready = true
+            announceIfReady()
+        }
+    }
+
+    mutating func loadFailed(_ engine: EngineID, _ error: DejaVuError) {
+        spares.removeAll { $0.id == engine }
+        guard let index = seat(of: engine), !seats[index].engine.ready, seats[index].promoting == nil else { return }
+        stageFailed(index, error)
+    }
+
+    mutating func stageFailed(_ index: Int, _ error: DejaVuError) {
+        dropWaiting(index)
+        let stage = seats.remove(at: index).stage
+        wire()
+        send(.assignFailed(stage.pipeline, stage.epoch, stageIndex: stage.stageIndex, error))
     }
 
     mutating func peerConnected(_ peer: Incarnation) {
-        guard let link, link.peer.incarnation == peer else { return }
-        self.link?.connected = true
+        guard let index = links.firstIndex(where: { $0.peer.incarnation == peer }) else { return }
+        links[index].connected = true
         announceIfReady()
     }
 
     mutating func peerLost(_ peer: Incarnation) {
-        guard let lost = link, lost.peer.incarnation == peer else { return }
-        link = nil
-        guard let stage, stage.next?.incarnation == peer else { return }
-        send(.peerLost(lost.peer.worker))
+        guard let index = links.firstIndex(where: { $0.peer.incarnation == peer }) else { return }
+        send(.peerLost(links.remove(at: index).peer.worker))
     }
 
     mutating func announceIfReady() {
-        guard let stage, !announced, let engine, engine.ready else { return }
-        guard stage.next == nil || link?.connected == true else { return }
-        announced = true
-        let marks = sequences.indices.map {
-            SequenceMark(sequence: sequences.keys[$0], watermark: sequences[at: $0].watermark)
+        for index in seats.indices where !seats[index].announced && seats[index].engine.ready {
+            let seat = seats[index]
+            if let next = seat.stage.next, !isConnected(to: next.incarnation) { continue }
+            seats[index].announced = true
+            let marks = seat.sequences.indices.map {
+                SequenceMark(sequence: seat.sequences.keys[$0], watermark: seat.sequences[at: $0].watermark)
+            }
+            send(.assigned(seat.stage.pipeline, seat.stage.epoch, stageIndex: seat.stage.stageIndex, marks))
         }
-        send(.assigned(stage.pipeline, stage.epoch, stageIndex: stage.stageIndex, marks))
     }
 
     mutating func send(_ message: WorkerMessage) {
@@ -100,33 +171,62 @@ extension WorkerMachine {
     // MARK: Sequences
 
     mutating func open(_ record: SequenceRecord, cells: CellRun, ticket: Ticket) {
-        guard let stage, announced else {
+        guard let index = seats.firstIndex(where: { $0.stage.layers == ticket.layers }), seats[index].announced else {
             counters.messagesWrong += 1
             return
         }
+        let seat = seats[index]
         precondition(
-            cells.start >= 0 && cells.count > 0 && cells.end <= stage.cellCount,
-            "\(record.id) was given cells \(cells.start)..<\(cells.end) of \(stage.cellCount)")
+            cells.start >= 0 && cells.count > 0 && cells.end <= seat.stage.cellCount,
+            "\(record.id) was given cells \(cells.start)..<\(cells.end) of \(seat.stage.cellCount)")
         precondition(
-            ticket.sequence == record.id && ticket.layers == stage.layers && ticket.writer == incarnation
-                && ticket.positionLimit <= cells.count, "the ticket \(ticket.number) does not fit \(record.id)")
-        precondition(tickets.insert(ticket), "the ticket \(ticket.number) was used before")
-        if let kept = sequences[record.id] {
+            ticket.sequence == record.id && ticket.writer == incarnation && ticket.positionLimit <= cells.count,
+            "the ticket \(ticket.number) does not fit \(record.id)")
+        precondition(seats[index].tickets.insert(ticket), "the ticket \(ticket.number) was used before")
+        if let kept = seat.sequences[record.id] {
             precondition(kept.cells == cells, "\(record.id) was given other cells than its replica had")
-            actions.append(.adopt(record, ticket))
+            actions.append(.adopt(seat.engine.id, record, ticket))
             return
         }
-        sequences.insert(OpenSequence(cells: cells, watermark: 0), for: record.id)
-        actions.append(.open(record, cells: cells, ticket))
+        seats[index].sequences.insert(OpenSequence(cells: cells, watermark: 0), for: record.id)
+        actions.append(.open(seat.engine.id, record, cells: cells, ticket))
     }
 
     mutating func release(_ sequence: SequenceID) {
-        if releaseReplica(sequence) { return }
-        if sequences.remove(sequence) != nil {
-            tickets.revoke(sequence)
-            actions.append(.release(sequence))
+        for index in seats.indices where seats[index].sequences.remove(sequence) != nil {
+            seats[index].tickets.revoke(sequence)
+            actions.append(.release(seats[index].engine.id, sequence))
+        }
+        guard !releases.contains(sequence) else {
+            counters.messagesWrong += 1
+            return
         }
         // A pass that still runs may write to the cells; the answer waits for its end.
-        if running == nil { send(.released(sequence)) } else { releasing.append(sequence) }
+        var release = Release(waitsForPass: running != nil)
+        for index in holds.indices where holds[at: index].sequences.remove(sequence) != nil {
+            let id = holds.keys[index]
+            release.replicas.append(id)
+            if !isPromoting(id) { actions.append(.releaseReplica(id, sequence)) }
+        }
+        releases.insert(release, for: sequence)
+        answerRelease(sequence)
+    }
+
+    mutating func answerRelease(_ sequence: SequenceID) {
+        guard let release = releases[sequence], !release.waitsForPass, release.replicas.isEmpty else { return }
+        releases.remove(sequence)
+        send(.released(sequence))
+    }
+
+    /// With a replica's engine everything is gone that a frame could be written to.
+    mutating func forgetReleases(in replica: ReplicaID, tell: (inout WorkerMachine, SequenceID) -> Void = { _, _ in }) {
+        for sequence in releases.keys {
+            guard let index = releases.index(of: sequence),
+                let at = releases[at: index].replicas.firstIndex(of: replica)
+            else { continue }
+            releases[at: index].replicas.remove(at: at)
+            tell(&self, sequence)
+            answerRelease(sequence)
+        }
     }
 }

@@ -138,9 +138,14 @@ extension ControllerMessage: WireValue {
             writer.write(sequence)
             writer.write(ticket)
             writer.write(holder)
-        case .endReplication(let holder):
+        case .endReplication(let stage, let holder):
             writer.write(12 as UInt8)
+            writer.write(stage)
             writer.write(holder)
+        case .retire(let pipeline, let stage):
+            writer.write(13 as UInt8)
+            writer.write(pipeline)
+            writer.write(stage)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -162,7 +167,8 @@ extension ControllerMessage: WireValue {
                 ticket: try Ticket(from: &reader))
         case 11:
             self = .replicate(try reader.read(), try Ticket(from: &reader), to: try PeerAddress(from: &reader))
-        case 12: self = .endReplication(to: try reader.read())
+        case 12: self = .endReplication(stageIndex: try reader.readInt(max: 1 << 20), to: try reader.read())
+        case 13: self = .retire(try reader.read(), stageIndex: try reader.readInt(max: 1 << 20))
         default: throw DejaVuError(.network, "malformed message: unknown controller message")
         }
     }
@@ -245,10 +251,11 @@ extension WorkerMessage: WireValue {
             writer.write(epoch)
             writer.write(stageIndex)
             writer.write(marks)
-        case .assignFailed(let pipeline, let epoch, let error):
+        case .assignFailed(let pipeline, let epoch, let stage, let error):
             writer.write(2 as UInt8)
             writer.write(pipeline)
             writer.write(epoch)
+            writer.write(stage)
             writer.write(error)
         case .released(let sequence):
             writer.write(3 as UInt8)
@@ -293,7 +300,10 @@ extension WorkerMessage: WireValue {
             self = .assigned(
                 try reader.read(), try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
                 try reader.readArray())
-        case 2: self = .assignFailed(try reader.read(), try reader.read(), try DejaVuError(from: &reader))
+        case 2:
+            self = .assignFailed(
+                try reader.read(), try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
+                try DejaVuError(from: &reader))
         case 3: self = .released(try reader.read())
         case 4: self = .passed(try PassTiming(from: &reader))
         case 5: self = .sampled(try reader.read(), try reader.read(), try reader.read(), try reader.readArray())

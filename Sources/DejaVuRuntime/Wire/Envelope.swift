@@ -10,8 +10,8 @@ package enum Envelope: Hashable, Sendable {
     case hello(WorkerHello)
     case control(Term, ControllerMessage)
     case report(Term, WorkerMessage)
-    /// Hidden rows of a pass, from a stage to the next. The rows are the payload as they are.
-    case hidden(Term, Pass, rows: ByteBuffer)
+    /// Hidden rows of a pass for a stage, from the one before. The rows are the payload as they are.
+    case hidden(Term, Pass, stageIndex: Int, rows: ByteBuffer)
 
     private enum Kind {
         static let hello: UInt8 = 16
@@ -34,9 +34,10 @@ package enum Envelope: Hashable, Sendable {
             writer.write(term)
             writer.write(message)
             return LinkMessage(kind: Kind.report, header: writer.buffer)
-        case .hidden(let term, let pass, let rows):
+        case .hidden(let term, let pass, let stage, let rows):
             writer.write(term)
             writer.write(pass)
+            writer.write(stage)
             return LinkMessage(kind: Kind.hidden, header: writer.buffer, payload: rows)
         }
     }
@@ -49,7 +50,9 @@ package enum Envelope: Hashable, Sendable {
         case Kind.control: self = .control(try Term(from: &reader), try ControllerMessage(from: &reader))
         case Kind.report: self = .report(try Term(from: &reader), try WorkerMessage(from: &reader))
         case Kind.hidden:
-            self = .hidden(try Term(from: &reader), try Pass(from: &reader), rows: message.payload)
+            self = .hidden(
+                try Term(from: &reader), try Pass(from: &reader), stageIndex: try reader.readInt(max: 1 << 20),
+                rows: message.payload)
         default: throw DejaVuError(.network, "malformed message: kind \(message.kind) is unknown")
         }
         try reader.finish()

@@ -9,24 +9,24 @@ import Synchronization
 
 /// What the compute thread is told, in the order in which it does it.
 enum ComputeOrder: Sendable {
-    case load(StageAssignment)
-    case unload
-    case open(SequenceRecord, cells: CellRun, Ticket)
-    case adopt(SequenceRecord, Ticket)
-    case release(SequenceID)
-    case run(Pass, rows: ByteBuffer?)
+    case load(EngineID, StageAssignment)
+    case unload(EngineID)
+    case open(EngineID, SequenceRecord, cells: CellRun, Ticket)
+    case adopt(EngineID, SequenceRecord, Ticket)
+    case release(EngineID, SequenceID)
+    case run(EngineID, Pass, rows: ByteBuffer?)
     /// With who is to be told of frames that land there.
     case loadReplica(ReplicaAssignment, landed: @Sendable (SequenceMark) -> Void)
     case dropReplica(ReplicaID)
     case openReplica(ReplicaID, SequenceRecord, cells: CellRun, Ticket)
     case releaseReplica(ReplicaID, SequenceID)
-    case promote(ReplicaID)
+    case promote(ReplicaID, EngineID)
 }
 
 /// What the compute thread says.
 enum ComputeReport: Sendable {
-    case loaded(StageAssignment, StageStore)
-    case loadFailed(StageAssignment, DejaVuError)
+    case loaded(EngineID, StageAssignment, StageStore)
+    case loadFailed(EngineID, StageAssignment, DejaVuError)
     /// The controller has to learn of it from the pass that follows.
     case openFailed(SequenceID, DejaVuError)
     case hidden(PassID, ByteBuffer, computed: TimeSpan, idleBefore: TimeSpan)
@@ -36,10 +36,10 @@ enum ComputeReport: Sendable {
     case replicaLoadFailed(ReplicaID, DejaVuError)
     case replicaOpened(ReplicaID, SequenceID)
     case replicaReleased(ReplicaID, SequenceID)
-    case promoted(ReplicaAssignment, StageStore, [SequenceMark])
+    case promoted(EngineID, ReplicaAssignment, StageStore, [SequenceMark])
 }
 
-/// The one thread of a worker that computes. It owns the engine: no other thread touches it.
+/// The one thread of a worker that computes. It owns the engines: no other thread touches them.
 final class ComputeThread: Sendable {
     private struct State {
         var orders: [ComputeOrder] = []
@@ -81,7 +81,7 @@ final class ComputeThread: Sendable {
             while let orders = self.nextOrders() {
                 for order in orders { loop.obey(order) }
             }
-            loop.dropEngine()
+            loop.dropEngines()
             self.ended.store(true, ordering: .releasing)
         }
     }
@@ -123,12 +123,15 @@ private struct ComputeLoop {
     let thread: ComputeThread
     let makeEngine: EngineFactory
     let report: @Sendable (ComputeReport) -> Void
-    private var engine: (any StageEngine)?
-    /// The stage's cells, for streams.
-    private var store: StageStore?
+    private var stages: [EngineID: Stage] = [:]
     private var replicas: [ReplicaID: Replica] = [:]
     private var idleSince = MonotonicClock.now
 
+    private struct Stage {
+        let engine: any StageEngine
+        /// The stage's cells, for streams.
+        let store: StageStore
+    }
     private struct Replica {
         let assignment: ReplicaAssignment
         let engine: any StageEngine
@@ -143,34 +146,31 @@ private struct ComputeLoop {
         self.report = report
     }
 
-    mutating func dropEngine() {
-        engine = nil
-        store = nil
+    mutating func dropEngines() {
+        stages = [:]
         replicas = [:]
     }
 
     mutating func obey(_ order: ComputeOrder) {
         guard !thread.isStopping else { return }
         switch order {
-        case .load(let assignment): load(assignment)
-        case .unload:
-            engine = nil
-            store = nil
-        case .open(let record, let cells, let ticket):
-            reportFailure(record.id) { (engine, store) throws(DejaVuError) in
+        case .load(let id, let assignment): load(id, assignment)
+        case .unload(let id): stages[id] = nil
+        case .open(let id, let record, let cells, let ticket):
+            reportFailure(record.id, id) { (engine, store) throws(DejaVuError) in
                 try engine.open(record, cells: cells)
                 try store.open(record, cells: cells, ticket: ticket)
             }
-        case .adopt(let record, let ticket):
+        case .adopt(let id, let record, let ticket):
             // The rows are there; the engine hears of them now.
-            reportFailure(record.id) { (engine, store) throws(DejaVuError) in
+            reportFailure(record.id, id) { (engine, store) throws(DejaVuError) in
                 let (cells, watermark) = try store.adopt(record, ticket: ticket)
                 try engine.open(record, cells: cells, watermark: watermark)
             }
-        case .release(let sequence):
-            engine?.release(sequence)
-            store?.release(sequence)
-        case .run(let pass, let rows): run(pass, rows)
+        case .release(let id, let sequence):
+            stages[id]?.engine.release(sequence)
+            stages[id]?.store.release(sequence)
+        case .run(let id, let pass, let rows): run(id, pass, rows)
         case .loadReplica(let assignment, let landed): loadReplica(assignment, landed)
         case .dropReplica(let id): replicas[id] = nil
         case .openReplica(let id, let record, let cells, let ticket):
@@ -179,34 +179,30 @@ private struct ComputeLoop {
             let report = report
             guard let store = replicas[id]?.store else { return report(.replicaReleased(id, sequence)) }
             store.release(sequence) { report(.replicaReleased(id, sequence)) }
-        case .promote(let id): promote(id)
+        case .promote(let id, let engine): promote(id, engine)
         }
     }
 
-    private mutating func load(_ assignment: StageAssignment) {
-        // The old one's memory first: both may not fit.
-        engine = nil
-        store = nil
+    private mutating func load(_ id: EngineID, _ assignment: StageAssignment) {
         do throws(DejaVuError) {
             let made = try makeEngine(assignment, thread.progress)
             let store = StageStore(name: "the stage", stage: made.stage, memory: made.memory)
-            engine = made
-            self.store = store
-            report(.loaded(assignment, store))
+            stages[id] = Stage(engine: made, store: store)
+            report(.loaded(id, assignment, store))
         } catch {
-            report(.loadFailed(assignment, error))
+            report(.loadFailed(id, assignment, error))
         }
         idleSince = MonotonicClock.now
     }
 
     private func reportFailure(
-        _ sequence: SequenceID, _ body: (any StageEngine, StageStore) throws(DejaVuError) -> Void
+        _ sequence: SequenceID, _ id: EngineID, _ body: (any StageEngine, StageStore) throws(DejaVuError) -> Void
     ) {
         do throws(DejaVuError) {
-            guard let engine, let store else {
+            guard let stage = stages[id] else {
                 throw DejaVuError(.internalError, "no engine to open \(sequence) in")
             }
-            try body(engine, store)
+            try body(stage.engine, stage.store)
         } catch {
             report(.openFailed(sequence, error))
         }
@@ -261,16 +257,17 @@ private struct ComputeLoop {
         }
     }
 
-    private mutating func promote(_ id: ReplicaID) {
+    private mutating func promote(_ id: ReplicaID, _ engine: EngineID) {
         // Its load has failed, and said so.
         guard let replica = replicas.removeValue(forKey: id) else { return }
-        engine = replica.engine
-        store = replica.store
-        report(.promoted(replica.assignment, replica.store, replica.store.marks))
+        stages[engine] = Stage(engine: replica.engine, store: replica.store)
+        report(.promoted(engine, replica.assignment, replica.store, replica.store.marks))
         idleSince = MonotonicClock.now
     }
 
-    private mutating func run(_ pass: Pass, _ rows: ByteBuffer?) {
+    private mutating func run(_ id: EngineID, _ pass: Pass, _ rows: ByteBuffer?) {
+        let stage = stages[id]
+        let engine = stage?.engine
         thread.setBusy(true)
         let start = MonotonicClock.now
         let idle = start - idleSince
@@ -292,6 +289,6 @@ private struct ComputeLoop {
         case .failure(let error): return report(.failed(pass.id, error))
         }
         // The next stage does not wait for this, and no other order comes before it.
-        store?.committed(pass)
+        stage?.store.committed(pass)
     }
 }

@@ -28,7 +28,8 @@ final class WorkerCore {
     var controller: ControllerConnection?
     var peers: WorkerPeers?
     var replicas: ReplicaServer?
-    var source: ReplicaSource?
+    /// One for each engine of a stage that copies, or could.
+    var sources: [EngineID: ReplicaSource] = [:]
     private var rows: [RowsHandle: ByteBuffer] = [:]
     private var rowsBytes = 0
     private var rowsCount: UInt64 = 0
@@ -62,7 +63,6 @@ final class WorkerCore {
         self.ended = ended
         peers = WorkerPeers(core: self)
         replicas = ReplicaServer(core: self)
-        source = ReplicaSource(core: self)
         controller = ControllerConnection(core: self)
         controller?.connect()
     }
@@ -97,16 +97,16 @@ final class WorkerCore {
     func computeReported(_ report: ComputeReport) {
         guard !hasEnded else { return }
         switch report {
-        case .loaded(let assignment, let store):
-            source?.setStage(store, pipeline: assignment.pipeline)
+        case .loaded(let engine, let assignment, let store):
+            sources[engine] = ReplicaSource(core: self, engine, store, pipeline: assignment.pipeline)
             logger.info(
                 "stage loaded",
                 metadata: ["layers": "\(assignment.layers)", "cells": "\(assignment.cellCount)"])
-            handle(.loaded(assignment.pipeline, assignment.epoch))
-        case .loadFailed(let assignment, let error):
+            handle(.loaded(engine))
+        case .loadFailed(let engine, let assignment, let error):
             logger.error(
                 "stage not loaded", metadata: ["layers": "\(assignment.layers)", "error": "\(error)"])
-            handle(.loadFailed(assignment.pipeline, assignment.epoch, error))
+            handle(.loadFailed(engine, error))
         case .openFailed(let sequence, let error):
             logger.error("sequence not opened", metadata: ["sequence": "\(sequence)", "error": "\(error)"])
         case .hidden(let pass, let bytes, let computed, let idle):
@@ -133,11 +133,11 @@ final class WorkerCore {
         case .replicaOpened(let id, let sequence):
             handle(.landed(id, [SequenceMark(sequence: sequence, watermark: 0)]))
         case .replicaReleased(let id, let sequence): handle(.replicaReleased(id, sequence))
-        case .promoted(let assignment, let store, let marks):
+        case .promoted(let engine, let assignment, let store, let marks):
             logger.notice(
                 "replica taken over", metadata: ["layers": "\(assignment.layers)", "sequences": "\(marks.count)"])
             replicas?.withdraw(assignment.id)
-            source?.setStage(store, pipeline: assignment.pipeline)
+            sources[engine] = ReplicaSource(core: self, engine, store, pipeline: assignment.pipeline)
             handle(.promoted(assignment.id, marks))
         default: preconditionFailure("a report that is not of a replica")
         }
@@ -146,9 +146,11 @@ final class WorkerCore {
     /// Rows from the stage before.
     ///
     /// - Returns: false if the process holds as many as it may.
-    func received(_ bytes: ByteBuffer, of pass: Pass, term: Term, from peer: Incarnation) -> Bool {
+    func received(
+        _ bytes: ByteBuffer, of pass: Pass, stageIndex: Int, term: Term, from peer: Incarnation
+    ) -> Bool {
         guard rowsBytes + bytes.readableBytes <= options.linkLimits.unsentBytesMax else { return false }
-        handle(.hidden(from: peer, term, pass, keep(bytes)))
+        handle(.hidden(from: peer, term, pass, stageIndex: stageIndex, keep(bytes)))
         return true
     }
 
@@ -173,16 +175,18 @@ final class WorkerCore {
         switch action {
         case .send(let message): controller?.write(message)
         case .rejectController(let reason): controller?.close(reason)
-        case .load(let assignment): compute.order(.load(assignment))
+        case .load(let engine, let assignment): compute.order(.load(engine, assignment))
         case .connect(let peer): peers?.connect(to: peer)
         case .disconnect(let peer): peers?.disconnect(from: peer)
-        case .open(let record, let cells, let ticket): compute.order(.open(record, cells: cells, ticket))
-        case .release(let sequence):
-            source?.release(sequence)
-            compute.order(.release(sequence))
-        case .compute(let pass, let handle): compute.order(.run(pass, rows: handle.map { take($0) }))
-        case .forward(let peer, let term, let pass, let handle):
-            peers?.write(.hidden(term, pass, rows: take(handle)), to: peer)
+        case .open(let engine, let record, let cells, let ticket):
+            compute.order(.open(engine, record, cells: cells, ticket))
+        case .release(let engine, let sequence):
+            sources[engine]?.release(sequence)
+            compute.order(.release(engine, sequence))
+        case .compute(let engine, let pass, let handle):
+            compute.order(.run(engine, pass, rows: handle.map { take($0) }))
+        case .forward(let peer, let term, let pass, let stage, let handle):
+            peers?.write(.hidden(term, pass, stageIndex: stage, rows: take(handle)), to: peer)
         case .drop(let handle): _ = take(handle)
         case .setTimer(let timer, let instant): setTimer(timer, at: instant)
         case .exit(let code, let reason): end(WorkerExit(code: code, reason: reason), farewell: reason)
@@ -192,9 +196,9 @@ final class WorkerCore {
 
     private func executeForReplica(_ action: WorkerAction) {
         switch action {
-        case .unload:
-            source?.setStage(nil, pipeline: PipelineID(0))
-            compute.order(.unload)
+        case .unload(let engine):
+            sources.removeValue(forKey: engine)?.end()
+            compute.order(.unload(engine))
         case .loadReplica(let assignment):
             guard let replicas else { return }
             compute.order(.loadReplica(assignment, landed: replicas.landed(assignment.id)))
@@ -204,10 +208,11 @@ final class WorkerCore {
         case .openReplica(let id, let record, let cells, let ticket):
             compute.order(.openReplica(id, record, cells: cells, ticket))
         case .releaseReplica(let id, let sequence): compute.order(.releaseReplica(id, sequence))
-        case .promote(let id): compute.order(.promote(id))
-        case .adopt(let record, let ticket): compute.order(.adopt(record, ticket))
-        case .replicate(let sequence, let ticket, let holder): source?.replicate(sequence, ticket, to: holder)
-        case .endReplication(let holder): source?.endReplication(to: holder)
+        case .promote(let id, let engine): compute.order(.promote(id, engine))
+        case .adopt(let engine, let record, let ticket): compute.order(.adopt(engine, record, ticket))
+        case .replicate(let engine, let sequence, let ticket, let holder):
+            sources[engine]?.replicate(sequence, ticket, to: holder)
+        case .endReplication(let engine, let holder): sources[engine]?.endReplication(to: holder)
         default: preconditionFailure("an action that is not about replicas")
         }
     }
@@ -230,7 +235,7 @@ final class WorkerCore {
         flush()
         controller?.end(farewell)
         peers?.end(farewell)
-        source?.end()
+        for source in sources.values { source.end() }
         ended?(exit)
         ended = nil
     }

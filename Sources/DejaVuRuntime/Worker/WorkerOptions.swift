@@ -14,7 +14,7 @@ package struct WorkerModel: Hashable, Sendable {
     package var kvBytesPerPositionAndLayer: Int
     /// What the device may hold in KV.
     package var kvBytesMax: Int
-    /// What it may hold for others while it runs no stage.
+    /// What it may hold for others, beside that.
     package var replicaBytesMax: Int
     package var numericClass: NumericClass
 

@@ -83,10 +83,10 @@ final class WorkerPeers {
         switch event {
         case .message(let message):
             do throws(DejaVuError) {
-                guard case .hidden(let term, let pass, let rows) = try Envelope(message) else {
+                guard case .hidden(let term, let pass, let stage, let rows) = try Envelope(message) else {
                     throw DejaVuError(.network, "a worker does not send messages of kind \(message.kind)")
                 }
-                guard core.received(rows, of: pass, term: term, from: link.peer.incarnation) else {
+                guard core.received(rows, of: pass, stageIndex: stage, term: term, from: link.peer.incarnation) else {
                     throw DejaVuError(.resourceExhausted, "too many hidden rows wait at this worker")
                 }
             } catch {

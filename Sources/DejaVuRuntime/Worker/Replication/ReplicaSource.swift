@@ -25,31 +25,35 @@ final class ReplicaSource {
     private static let retryDelayMax = TimeSpan.seconds(2)
 
     private unowned let core: WorkerCore
-    private var store: StageStore?
-    private var storeName = ""
+    /// The stage's engine, which is this source's name too.
+    private let id: EngineID
+    private let store: StageStore
+    private let storeName: String
     private var engine: StreamEngine?
     private var running: Task<Void, Never>?
     private var targets: [Incarnation: Target] = [:]
     private var attempts = 0
     private var subscriptions: UInt64 = 0
 
-    init(core: WorkerCore) { self.core = core }
+    init(core: WorkerCore, _ id: EngineID, _ store: StageStore, pipeline: PipelineID) {
+        self.core = core
+        self.id = id
+        self.store = store
+        storeName = ReplicaServer.storeName(pipeline: pipeline, layers: store.layers)
+    }
 
     private static func destination(_ holder: Incarnation) -> StoreID { StoreID(holder.rawValue) }
 
-    /// The stage's engine is another one now, or there is none. What was copied from the former one is not any more.
-    func setStage(_ store: StageStore?, pipeline: PipelineID) {
+    /// The engine is gone: nothing is copied from it any more.
+    func end() {
         for holder in Array(targets.keys) { endReplication(to: holder) }
-        self.store?.setDoorbell(nil)
+        store.setDoorbell(nil)
         running?.cancel()
         running = nil
         engine = nil
-        self.store = store
-        if let store { storeName = ReplicaServer.storeName(pipeline: pipeline, layers: store.layers) }
     }
 
     func replicate(_ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress) {
-        guard store != nil else { return }
         if targets[holder.incarnation] == nil {
             attempts += 1
             targets[holder.incarnation] = Target(holder: holder, attempt: attempts)
@@ -70,8 +74,6 @@ final class ReplicaSource {
         target.transport?.close("its replica is not wanted any more")
     }
 
-    func end() { setStage(nil, pipeline: PipelineID(0)) }
-
     // MARK: Links
 
     private func connect(_ holder: Incarnation, attempt: Int) {
@@ -87,13 +89,14 @@ final class ReplicaSource {
             identity: { bound.value.identity })
         let loop = core.eventLoop
         let name = storeName
+        let id = self.id
         Task {
             let result = await openPeer(name, at: address, as: endpoint, on: loop)
             loop.execute {
                 switch result {
                 case .success(let peer):
-                    bound.value.source?.opened(peer.store, peer.transport, holder, attempt: attempt)
-                case .failure(let error): bound.value.source?.retry(holder, attempt: attempt, error)
+                    bound.value.sources[id]?.opened(peer.store, peer.transport, holder, attempt: attempt)
+                case .failure(let error): bound.value.sources[id]?.retry(holder, attempt: attempt, error)
                 }
             }
         }
@@ -131,24 +134,25 @@ final class ReplicaSource {
         let next = attempts
         targets[holder]?.attempt = next
         targets[holder]?.delay = min(target.delay * 2, Self.retryDelayMax)
+        let id = self.id
         let bound = core.bound
         core.eventLoop.scheduleTask(in: .nanoseconds(target.delay.nanoseconds)) {
-            bound.value.source?.connect(holder, attempt: next)
+            bound.value.sources[id]?.connect(holder, attempt: next)
         }
     }
 
     // MARK: Streams
 
     private func startedEngine() -> StreamEngine? {
-        guard let store else { return nil }
         if let engine { return engine }
         var options = StreamOptions()
         // Small against what a worker has, large against what a step makes.
         options.bytesInFlightMax = 32 << 20
         options.frameBytesMax = 1 << 20
         let bound = core.bound
+        let id = self.id
         let made = StreamEngine(source: store, streamer: Streamer(options: options, tokens: store.tokens)) { event in
-            bound.eventLoop.execute { bound.value.source?.heard(event) }
+            bound.eventLoop.execute { bound.value.sources[id]?.heard(event) }
         }
         engine = made
         store.setDoorbell(made.doorbell)

@@ -1,0 +1,74 @@
+import DejaVuCore
+import DejaVuKV
+
+/// What a worker consists of.
+extension WorkerMachine {
+    /// An engine that the compute thread has, or will have when it has done what it was told.
+    struct Engine: Hashable {
+        let id: EngineID
+        let layers: LayerRange
+        let cellCount: Int
+        var ready: Bool
+    }
+    struct PeerLink: Hashable {
+        var peer: PeerAddress
+        var connected: Bool
+    }
+    struct OpenSequence: Hashable {
+        var cells: CellRun
+        var watermark: Int
+    }
+    /// A stage that the worker runs, or will.
+    struct Seat: Sendable {
+        var stage: StageAssignment
+        var engine: Engine
+        /// The replica that is becoming its engine.
+        var promoting: ReplicaID?
+        /// Whether the controller knows that the stage is ready.
+        var announced = false
+        /// Whether a pass of this epoch failed here: no other one starts.
+        var failed = false
+        var sequences = SortedMap<SequenceID, OpenSequence>()
+        var tickets = TicketBook()
+        /// To whom the stage's sequences are copied.
+        var holders: [Incarnation] = []
+        /// Passes of the stage's epoch, in the order of arrival.
+        var waiting: [Work] = []
+
+        func isCurrent(_ pass: Pass) -> Bool { pass.pipeline == stage.pipeline && pass.epoch == stage.epoch }
+    }
+    /// A replica that the process has, or will have when it has done what it was told.
+    struct Hold: Sendable {
+        let assignment: ReplicaAssignment
+        var ready = false
+        var sequences = SortedMap<SequenceID, OpenSequence>()
+    }
+    /// What is still to come before a release is answered.
+    struct Release: Hashable {
+        /// A pass was running that could still touch the cells.
+        var waitsForPass: Bool
+        /// Replicas in which a frame may still land.
+        var replicas: [ReplicaID] = []
+    }
+    struct Work: Hashable {
+        var pass: Pass
+        var rows: RowsHandle?
+        /// Counted over all stages.
+        var arrival: UInt64
+    }
+    struct Running: Hashable {
+        var pass: Pass
+        let engine: EngineID
+        /// Whether the sequences that are open there are still those with which it began.
+        var commits = true
+    }
+
+    /// The seat of that stage.
+    func seat(_ stageIndex: Int) -> Int? { seats.firstIndex { $0.stage.stageIndex == stageIndex } }
+    func seat(of engine: EngineID) -> Int? { seats.firstIndex { $0.engine.id == engine } }
+
+    mutating func newEngine() -> EngineID {
+        engineCount += 1
+        return EngineID(engineCount)
+    }
+}
