@@ -154,18 +154,24 @@ package final class BenchDevice: RunSource, InPlaceSource, @unchecked Sendable {
             if profile != nil { await queue.drain() }
             return checksum.value
         }
+        try check(span)
         // Block by block, so that the checksum finds in the cache what was copied.
         let blockPositions = max(1, min(Self.blockBytes / rowBytes, span.positions.count))
         for (layer, target) in zip(span.layers.indices, memory.layers) {
+            var known: (plan: TransferPlan, cell: Int, count: Int)?
             for first in stride(from: 0, to: span.positions.count, by: blockPositions) {
                 let count = min(blockPositions, span.positions.count - first)
-                let start = span.positions.lowerBound + first
-                let block = Span(
-                    sequence: span.sequence, layers: LayerRange(layer, layer + 1), positions: start..<start + count)
-                let (plan, cell) = try plan(for: block, as: .layerByLayer)
+                if known?.count != count {
+                    let start = span.positions.lowerBound + first
+                    let block = Span(
+                        sequence: span.sequence, layers: LayerRange(layer, layer + 1), positions: start..<start + count)
+                    let (plan, cell) = try plan(for: block, as: .layerByLayer)
+                    known = (plan, cell - first, count)
+                }
+                guard let (plan, firstCell, _) = known else { preconditionFailure("the plan was made above") }
                 let place = UnsafeMutableRawBufferPointer(
                     rebasing: target[first * rowBytes..<(first + count) * rowBytes])
-                RunCopier.copy(plan, source: cell, destination: 0, from: sources, to: [place])
+                RunCopier.copy(plan, source: firstCell + first, destination: 0, from: sources, to: [place])
                 checksum.update(UnsafeRawBufferPointer(place))
             }
         }
@@ -207,6 +213,14 @@ package final class BenchDevice: RunSource, InPlaceSource, @unchecked Sendable {
     /// Contiguous runs of so many positions of one sequence.
     package func naiveRunCount(positions: Int) throws(DejaVuError) -> Int {
         try TransferPlan(naiveFrom: layout, layers: layers, positionCount: positions).runCount
+    }
+
+    /// Throws unless all of a span's rows are there.
+    private func check(_ span: Span) throws(DejaVuError) {
+        let isThere = state.withLock { state in
+            state.places[span.sequence]?.marks[span.layers.indices].allSatisfy { $0 >= span.positions.upperBound }
+        }
+        guard isThere == true else { throw DejaVuError(.notFound, "\(span) is not computed") }
     }
 
     private func plan(for span: Span, as order: Order) throws(DejaVuError) -> (TransferPlan, cell: Int) {
