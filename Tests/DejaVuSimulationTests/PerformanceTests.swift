@@ -130,6 +130,19 @@ func performance_anyTopology_endsAllAndKeepsEveryMachinesTime(
     #expect(slow.throughput < half.throughput)
 }
 
+/// A place that was empty does not wait for the others' turns.
+@Test func paperBaseline_requestsOneAfterAnother_takeEmptyPlacesAtOnce() throws {
+    let jobs = [Int64(0), 1].map {
+        PerformanceScenario.Job(arrival: .zero + .milliseconds($0), promptCount: 10, outputCount: 3)
+    }
+    let result = try PerformanceScenario(
+        topology: .colocated(stages: 4, pipelines: 1), batching: .paper(sequences: 1),
+        costs: .fixed(prompt: .milliseconds(100), step: .milliseconds(10)), jobs: jobs
+    ).run()
+    // The second prompt follows the first through the stages: 100 ms behind, and so are its steps.
+    #expect(result.outcomes[1].end == Instant.zero + TimeSpan.milliseconds(100 * 5 + 3 * 40))
+}
+
 @Test func performance_requestThatNeverFits_isRefusedWithTheNumbers() {
     var profile = ModelProfile.opt66B
     profile.deviceMemoryBytes = profile.weightBytesPerLayer * profile.layerCount + 1000

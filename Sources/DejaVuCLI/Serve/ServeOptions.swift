@@ -57,6 +57,11 @@ struct AdmissionOptions: ParsableArguments {
     var tokenBudget = 512
     @Option(help: ArgumentHelp("Rows of prompt in a pass that steps have to wait for.", valueName: "tokens"))
     var promptChunk = 256
+    @Option(
+        help: ArgumentHelp(
+            "continuous, or paper:N: whole microbatches of N requests and uncut prompts, to measure against.",
+            valueName: "kind"))
+    var batching: BatchingChoice = .continuous
     @Option(help: ArgumentHelp("A request that takes longer ends, queue included.", valueName: "seconds"))
     var requestTimeout = 1800
 

@@ -28,12 +28,18 @@ extension ServeProcess {
         limits.passRowsMax = command.admission.tokenBudget
         limits.chunkRowsMax = min(command.admission.promptChunk, command.admission.tokenBudget)
         limits.microbatchSequencesMax = min(limits.microbatchSequencesMax, limits.passRowsMax)
+        if let sequences = command.admission.batching.paperSequences {
+            // Whole prompts of a whole microbatch, as far as a pass can be.
+            let (rows, overflow) = sequences.multipliedReportingOverflow(by: contextLength)
+            limits.passRowsMax = max(limits.passRowsMax, overflow ? 65_536 : min(rows, 65_536))
+        }
         limits.queueTokensMax = max(limits.queueTokensMax, contextLength)
         var configuration = ControllerConfiguration(
             model: source.modelID, layerCount: source.layerCount, vocabularyCount: source.vocabularyCount,
             numericClass: source.numericClass(command.device.kernels), stageCount: command.topology.stages,
             pipelineCount: command.topology.pipelines, limits: limits)
         configuration.replicates = command.topology.replicate != .off
+        configuration.batching = command.admission.batching.control
         var options = ControllerOptions(
             configuration: configuration, stateDirectory: "", localWorkers: localWorkers(command, source))
         (options.stateDirectory, options.isStateTemporary) = stateDirectory(command)

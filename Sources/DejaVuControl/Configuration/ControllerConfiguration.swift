@@ -11,6 +11,7 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
     /// Stages of each pipeline.
     package var stageCount: Int
     package var pipelineCount: Int
+    package var batching = Batching.continuous
     /// Whether standbys hold replicas of the stages.
     package var replicates = true
     /// The prompt of a probe: any token of the vocabulary.
@@ -46,6 +47,10 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
             (1...64).contains(pipelineCount), "pipelineCount", "1 to 64 pipelines are possible, not \(pipelineCount)")
         try require(
             probeToken >= 0 && Int(probeToken) < vocabularyCount, "probeToken", "the probe's token must exist")
+        if case .paper(let sequences) = batching {
+            try require(
+                (1...65536).contains(sequences), "batching", "a microbatch has 1 to 65536 sequences, not \(sequences)")
+        }
         try limits.validate()
     }
 }

@@ -59,6 +59,9 @@ extension ControllerMachine {
             pipelines[index].lastWasAlone = true
             return [entry(suspect.at, start: suspect.start, rowsMax: limits.passRowsMax)]
         }
+        if case .paper(let sequencesMax) = configuration.batching {
+            return paperEntries(index, sequencesMax: sequencesMax)
+        }
         let running = candidates.steps.count + candidates.stepsInFlight
         let share = min((running + flightsMax - 1) / flightsMax, limits.microbatchSequencesMax)
         if candidates.steps.count > share {
@@ -81,9 +84,10 @@ extension ControllerMachine {
         return entries
     }
 
-    private func entry(_ at: Int, start: Int, rowsMax: Int) -> PassEntry {
+    /// The next rows of a sequence, at most so many.
+    func entry(_ at: Int, start: Int, rowsMax: Int) -> PassEntry {
         let known = sequences.values[at].record.knownCount
-        let end = min(known, start + rowsMax)
+        let end = start + min(known - start, rowsMax)
         return PassEntry(
             sequence: sequences.keys[at], first: start,
             tokens: end - start == 1

@@ -63,6 +63,9 @@ struct PipelineState: Hashable {
     var linkFailures = 0
     /// Whether the last pass was one that ran alone because of a strike.
     var lastWasAlone = false
+    /// The microbatches of `Batching.paper`, and whose turn it is; empty for other batching.
+    var places: [[SequenceID]] = []
+    var turn = 0
     /// Whether there may be something to send.
     var dirty = false
     /// What the loss of a worker has cost so far; nil before the first.

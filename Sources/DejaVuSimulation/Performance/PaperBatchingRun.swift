@@ -119,17 +119,16 @@ struct PaperBatchingRun {
         }
     }
 
-    /// Sends what the places have to send, each in its turn.
+    /// Sends what the places have to send, each in its turn. An empty place is passed over and keeps its turn.
     private mutating func advance(_ index: Int) {
-        var skipped = 0
+        var passedOver = 0
         let count = pipelines[index].places.count
-        while skipped < count {
-            let turn = pipelines[index].turn
+        while passedOver < count {
+            let turn = (pipelines[index].turn + passedOver) % count
             if pipelines[index].places[turn].isInFlight { return }
             if pipelines[index].places[turn].group == nil {
                 guard let group = takeGroup() else {
-                    pipelines[index].turn = (turn + 1) % count
-                    skipped += 1
+                    passedOver += 1
                     continue
                 }
                 // Disaggregated, the prompt has been pass 0 elsewhere.
@@ -138,7 +137,7 @@ struct PaperBatchingRun {
             guard send(pipelines[index].places[turn], pipeline: index, place: turn) else { return }
             pipelines[index].places[turn].isInFlight = true
             pipelines[index].turn = (turn + 1) % count
-            skipped = 0
+            passedOver = 0
         }
     }
 
