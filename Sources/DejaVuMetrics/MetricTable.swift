@@ -61,7 +61,7 @@ package enum MetricTable {
         help: "Sequences that lost their cells and wait for others.")
     package static let workers = MetricDefinition(
         "dejavu_workers", .gauge, unit: "workers", labels: ["state"],
-        help: "Workers by state: standby, loading, serving, resting.")
+        help: "Workers by state: standby, loading, serving, resting, leaving.")
     package static let kvUsed = MetricDefinition(
         "dejavu_kv_used_bytes", .gauge, unit: "bytes", labels: ["store"],
         help: "KV memory that sequences hold, by store.")

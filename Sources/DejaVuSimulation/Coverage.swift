@@ -25,7 +25,7 @@ package enum Phase: String, CaseIterable, Sendable {
 package struct Coverage: Sendable {
     package static let kinds = [
         "crash", "vanish", "pause", "hang", "slow", "cutPeer", "cutController", "failPass", "failLoad", "cutBulk",
-        "corruptFrame", "slowBulk",
+        "corruptFrame", "slowBulk", "leave", "staleOrder",
     ]
     package private(set) var cells: [Int]
 
@@ -86,6 +86,8 @@ extension Scenario.FaultKind {
         case .cutBulk: "cutBulk"
         case .corruptFrame: "corruptFrame"
         case .slowBulk: "slowBulk"
+        case .leave: "leave"
+        case .staleOrder: "staleOrder"
         case .pauseController: "pauseController"
         }
     }

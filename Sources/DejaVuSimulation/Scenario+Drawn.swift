@@ -122,7 +122,7 @@ extension Scenario {
             }
             faults.append(fault)
         }
-        if random.chance(0.4) { faults += blowUponBlow(&random, at: Instant.zero + .milliseconds(Int64(first))) }
+        if random.chance(0.6) { faults += blowUponBlow(&random, at: Instant.zero + .milliseconds(Int64(first))) }
         return faults
     }
 
@@ -132,13 +132,16 @@ extension Scenario {
         let later: [Role] = [.filling, .sourceOfNew, .loading, .taker, .source, .holder]
         var faults = [
             Fault(at: at, worker: 0, kind: random.chance(0.7) ? .crash : .vanish, target: roles[0]),
-            Fault(at: at, worker: 0, kind: kind(&random), target: roles[1], wait: wait(&random)),
+            Fault(
+                at: at, worker: 0, kind: random.chance(0.4) ? .crash : kind(&random), target: roles[1],
+                wait: wait(&random)),
         ]
         for _ in 0..<random.next(below: 3) {
             faults.append(
                 Fault(
-                    at: at + .milliseconds(Int64(random.next(below: 3000))), worker: 0, kind: kind(&random),
-                    target: later[random.next(below: later.count)], wait: wait(&random)))
+                    at: at + .milliseconds(Int64(random.next(below: 3000))), worker: 0,
+                    kind: random.chance(0.3) ? .crash : kind(&random), target: later[random.next(below: later.count)],
+                    wait: wait(&random)))
         }
         return faults
     }
@@ -148,7 +151,7 @@ extension Scenario {
     }
 
     private static func kind(_ random: inout SeededGenerator) -> FaultKind {
-        switch random.next(below: 15) {
+        switch random.next(below: 19) {
         case 0...2: .crash
         case 3: .vanish
         case 4: .pause(.milliseconds(Int64(random.next(in: 10...1500))))
@@ -163,6 +166,8 @@ extension Scenario {
         case 13:
             .slowBulk(
                 .milliseconds(Int64(random.next(in: 1...300))), .milliseconds(Int64(random.next(in: 100...3000))))
+        case 14...16: .leave
+        case 17: .staleOrder
         default: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
         }
     }

@@ -78,6 +78,10 @@ package struct Scenario: Hashable, Codable, Sendable {
         case failPass
         /// The next load fails.
         case failLoad
+        /// The process is asked to end, and does when others have its stages.
+        case leave
+        /// A controller of a past term sends it an order.
+        case staleOrder
         /// The controller stands still for a while; the worker is of no matter.
         case pauseController(TimeSpan)
     }

@@ -45,7 +45,7 @@ extension World {
             for index in sequences.indices.dropFirst() where sequences[index - 1] == sequences[index] {
                 note("\(pass.id) contains a sequence twice")
             }
-            flightsMax = controller.status(at: now).pipelines.reduce(flightsMax) { max($0, $1.microbatches.count) }
+            flightsMax = max(flightsMax, controller.flightsMost)
         default: break
         }
     }
@@ -119,7 +119,7 @@ extension World {
         }
         let partings = planned { kind in
             switch kind {
-            case .crash, .vanish, .cutPeer, .cutController: true
+            case .crash, .vanish, .cutPeer, .cutController, .leave: true
             default: false
             }
         }
@@ -157,6 +157,12 @@ extension World {
         guard !stopped else { return }
         for entry in clients.entries where !entry.isOver { note("\(entry.client.request.id) never ended") }
         if scenario.faults.isEmpty { checkCalm() }
+        if scenario.faults.allSatisfy({ $0.kind == .leave }),
+            scenario.clients.allSatisfy({ $0.poisonedPosition == nil }),
+            controller.counters.positionsRunAgain + controller.counters.workersLost > 0
+        {
+            note("something was computed again, though workers only left: \(controller.counters)")
+        }
         let status = controller.status(at: now)
         let running = status.pipelines.reduce(0) { $0 + $1.cellsUsed }
         if running != 0 { note("\(running) cells were never given back") }

@@ -59,7 +59,19 @@ extension World {
             queue.push(.toController(.workerLost(id, reason: "the link broke")), at: at)
         case .failPass: processes[slot].failsPassNext = true
         case .failLoad: processes[slot].failsLoadNext = true
+        case .leave: work(slot, .leave)
+        case .staleOrder: staleOrder(slot)
         case .pauseController: break
+        }
+    }
+
+    /// From a controller that does not know that its reign is over.
+    private mutating func staleOrder(_ slot: Int) {
+        let past = Term(number: Self.term.number - 1, nonce: 99)
+        if let sequence = processes[slot].machine.openSequences.first {
+            work(slot, .message(past, .release(sequence)))
+        } else {
+            work(slot, .message(past, .welcome(WorkerID(.max))))
         }
     }
 

@@ -24,7 +24,7 @@ import Testing
         case .report(_, let message): names.insert("report \("\(message)".prefix { $0 != "(" })")
         }
     }
-    #expect(names.count == 2 + 13 + 11)
+    #expect(names.count == 2 + 13 + 12)
 }
 
 @Test func envelope_everyPrefix_throws() throws {

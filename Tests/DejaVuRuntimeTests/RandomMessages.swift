@@ -125,7 +125,7 @@ struct RandomMessages {
     }
 
     mutating func workerMessage() -> WorkerMessage {
-        switch number(11) {
+        switch number(12) {
         case 0: return .assigned(id(), id(), stageIndex: number(100), marks())
         case 1: return .assignFailed(id(), id(), stageIndex: number(100), error())
         case 2: return .released(id())
@@ -144,6 +144,7 @@ struct RandomMessages {
         case 7: return .held(id())
         case 8: return .holdFailed(id(), error())
         case 9: return .replicated(id(), marks())
+        case 10: return .leaving
         default: return .peerLost(id())
         }
     }

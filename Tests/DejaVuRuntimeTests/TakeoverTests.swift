@@ -116,3 +116,57 @@ func takeover_stageWorkersEndOneAfterTheOther_textsAreRightAndLittleIsRunAgain(
         #expect(counters.takeovers == 0 && counters.positionsRunAgain > 40)
     }
 }
+
+private func eightRequests(_ service: ControllerService, outputs: Int) -> [Request] {
+    (0..<8).map { index in
+        var sampling = SamplingParameters()
+        sampling.temperature = index % 2 == 0 ? 0 : 1
+        sampling.seed = UInt64(index)
+        return service.request([TokenID(index + 1), 5, 9], outputs: outputs, sampling: sampling)
+    }
+}
+
+/// Survivors need no spare: the neighbour takes the stage over beside its own, and gives one to the worker that comes.
+@Test func takeover_noStandby_neighbourRunsBothStagesUntilAnotherComes() async throws {
+    try await withWorkers(stages: 2) { service, start in
+        _ = try await start("w0")
+        let second = try await start("w1")
+        try await untilReady(service)
+        try await replicated(service)
+        async let texts: Void = expectTexts(eightRequests(service, outputs: 600), from: service)
+        try await wait("answers grow") { await service.status().counters.tokensEmitted > 300 }
+        try await wait("the replicas have caught up") {
+            let status = await service.status()
+            return status.sequencesAtRisk == 0 && status.positionsAtRisk < 64
+        }
+        second.stop("the test says so")
+        try await wait("one worker runs both stages") {
+            let pipeline = await service.status().pipelines[0]
+            return pipeline.state == .serving && Set(pipeline.stages.map(\.worker)).count == 1
+        }
+        _ = try await start("w2")
+        try await wait("each runs one") { Set(await service.status().pipelines[0].stages.map(\.worker)).count == 2 }
+        await texts
+        let counters = await service.status().counters
+        #expect(counters.takeovers == 1 && counters.moves == 1)
+        #expect(counters.positionsRunAgain < 80, "\(counters.positionsRunAgain)")
+    }
+}
+
+/// "Its stages move by streaming first …, nothing is computed again, then it exits 0."
+@Test(arguments: [1, 2]) func drain_workerAskedToEnd_handsItsStageOverAndNothingIsRunAgain(stages: Int) async throws {
+    try await withWorkers(stages: stages) { service, start in
+        var workers: [WorkerProcess] = []
+        for index in 0...stages { workers.append(try await start("w\(index)")) }
+        try await untilReady(service)
+        try await replicated(service)
+        async let texts: Void = expectTexts(eightRequests(service, outputs: 400), from: service)
+        try await wait("answers grow") { await service.status().counters.tokensEmitted > 300 }
+        workers[0].drain()
+        try await wait("the worker has left") { await service.status().counters.workersLeft == 1 }
+        await texts
+        let counters = await service.status().counters
+        #expect(counters.moves == 1 && counters.recoveries == 0 && counters.workersLost == 0)
+        #expect(counters.positionsRunAgain == 0 && counters.replayRows == 0)
+    }
+}

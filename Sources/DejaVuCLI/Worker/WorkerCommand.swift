@@ -16,6 +16,9 @@ struct WorkerCommand: AsyncParsableCommand {
             this machine needs the model file; only the layers that it is given are read. Links to other machines use \
             TLS 1.3; each process makes its certificate itself, and the key file vouches for it.
 
+            Ctrl-C or SIGTERM lets the worker hand its stages over to others, without anything being computed again, \
+            before it ends; the second one ends it at once.
+
             EXAMPLES
               dejavu worker --join 10.0.0.5:7000 --model model.gguf --cluster-key-file key
               dejavu worker --join 127.0.0.1:7000 --model model.gguf --cluster-key-file key --threads 1
@@ -60,7 +63,11 @@ struct WorkerCommand: AsyncParsableCommand {
             makeEngine: source.engineFactory(device, meter: meter, logger: logger))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
         let watcher = Task {
-            for await signal in signals { worker.stop("\(signal)") }
+            var asked = false
+            for await signal in signals {
+                if asked { worker.stop("\(signal)") } else { worker.drain() }
+                asked = true
+            }
         }
         let exit = await worker.run()
         watcher.cancel()

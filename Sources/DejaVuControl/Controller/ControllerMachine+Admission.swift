@@ -213,7 +213,9 @@ extension ControllerMachine {
     /// Runs one token through an idle pipeline if none crossed it for long, so that `ready` says what is true now.
     mutating func probeIfIdle(_ index: Int) {
         let pipeline = pipelines[index]
-        guard pipeline.phase == .serving, pipeline.probe == nil, pipeline.flights.isEmpty, drainDeadline == nil else {
+        guard pipeline.phase == .serving, !isPaused(index), pipeline.probe == nil, pipeline.flights.isEmpty,
+            drainDeadline == nil
+        else {
             return
         }
         if let last = pipeline.lastCrossing, now - last < limits.probeInterval { return }

@@ -63,9 +63,14 @@ extension ControllerMachine {
     /// - Parameter pass: the pass that is known to have failed there; else the one that it must have been running.
     mutating func lose(_ id: WorkerID, reason: String, pass: PassID? = nil) {
         guard let worker = workers.remove(id) else { return }
-        putOnProbation(worker.hello.name)
+        let left = worker.leaving && worker.isFree
+        if !left { putOnProbation(worker.hello.name) }
         if let usage = worker.emulation { emulationPast = (emulationPast ?? EmulationUsage()) + usage }
-        if !stopped { counters.workersLost += 1 }
+        if left {
+            counters.workersLeft += 1
+        } else if !stopped {
+            counters.workersLost += 1
+        }
         actions.append(.dismiss(id, reason: reason))
         if !worker.isFree {
             strike(worker, pass: pass)

@@ -50,7 +50,7 @@ extension ControllerMachine {
     /// own; one that has died before and is back; one from the pool.
     private func takers(for index: Int, poolingWith others: ArraySlice<Int>) -> [(stage: Int, worker: WorkerID)]? {
         var standbys = workers.indices.filter {
-            workers[at: $0].isFree && workers[at: $0].restUntil == nil
+            workers[at: $0].isFree && workers[at: $0].isWilling
         }.sorted { (workers[at: $0].holds.count, $0) < (workers[at: $1].holds.count, $1) }
         var takers: [(stage: Int, worker: WorkerID)] = []
         let vacant = pipelines[index].stages.indices.filter { pipelines[index].stages[$0].worker == nil }
@@ -65,9 +65,9 @@ extension ControllerMachine {
         standbys.removeAll { isOnProbation(workers.keys[$0]) }
         for other in others.reversed() {
             for stage in pipelines[other].stages {
-                guard let id = stage.worker, let worker = workers.index(of: id), !pool.contains(worker) else {
-                    continue
-                }
+                guard let id = stage.worker, let worker = workers.index(of: id), !pool.contains(worker),
+                    !workers[at: worker].leaving
+                else { continue }
                 pool.append(worker)
             }
         }
@@ -93,12 +93,12 @@ extension ControllerMachine {
     /// The holder of a stage's replica that runs another stage of the pipeline, or is about to.
     private func busyHolder(_ index: Int, _ stage: Int, among takers: [WorkerID]) -> WorkerID? {
         guard let holder = pipelines[index].stages[stage].replica?.holder.worker, let worker = workers[holder],
-            worker.isFree ? takers.contains(holder) : worker.pipeline == index, worker.restUntil == nil
+            worker.isFree ? takers.contains(holder) : worker.pipeline == index, worker.isWilling
         else { return nil }
         return holder
     }
 
-    private mutating func take(_ id: WorkerID, pipeline index: Int, stage: Int) {
+    mutating func take(_ id: WorkerID, pipeline index: Int, stage: Int) {
         guard let worker = workers.index(of: id) else { preconditionFailure("\(id) is placed but not known") }
         if workers[at: worker].pipeline != index { vacate(id) }
         let taken = pipelines[index].stages[stage]
@@ -121,8 +121,10 @@ extension ControllerMachine {
     }
 
     /// Begins a new epoch: every stage is told its place, also those that keep it.
-    private mutating func assign(_ index: Int) {
-        if pipelines[index].epoch > Epoch(0) { counters.recoveries += 1 }
+    ///
+    /// - Parameter planned: whether nothing was lost.
+    mutating func assign(_ index: Int, planned: Bool = false) {
+        if pipelines[index].epoch > Epoch(0), !planned { counters.recoveries += 1 }
         pipelines[index].epoch = pipelines[index].epoch.next
         pipelines[index].phase = .loading
         let members = stageWorkers(of: index)
@@ -130,11 +132,11 @@ extension ControllerMachine {
         let changes = cellCount != pipelines[index].cells.cellCount
         if changes { for stage in members.indices { dropReplica(index, stage) } }
         let epoch = pipelines[index].epoch
-        pipelines[index].recovery?.placed(at: now, epoch: epoch)
+        if !planned { pipelines[index].recovery?.placed(at: now, epoch: epoch) }
         for (stage, id) in members.enumerated() {
             tell(
                 id, pipeline: index, stage: stage, cellCount: cellCount,
-                next: stage + 1 < members.count ? members[stage + 1] : nil)
+                next: stage + 1 < members.count ? members[stage + 1] : nil, planned: planned)
         }
         for id in members { shed(id) }
         guard changes else { return }
@@ -164,7 +166,9 @@ extension ControllerMachine {
         return current > 0 && current <= capacity ? current : capacity
     }
 
-    private mutating func tell(_ id: WorkerID, pipeline index: Int, stage: Int, cellCount: Int, next: WorkerID?) {
+    private mutating func tell(
+        _ id: WorkerID, pipeline index: Int, stage: Int, cellCount: Int, next: WorkerID?, planned: Bool
+    ) {
         guard let at = workers.index(of: id) else { preconditionFailure("\(id) is placed but not known") }
         let pipeline = pipelines[index]
         let layers = pipeline.stages[stage].layers
@@ -175,7 +179,7 @@ extension ControllerMachine {
             seat.since = now
         }
         workers[at: at].progressAt = now
-        let replica = takeOver(index, stage, by: id)
+        let replica = takeOver(index, stage, by: id, planned: planned)
         if !keeps, replica == nil { forgetStage(index, stage) }
         let peer = next.flatMap { next in
             workers[next].map {
@@ -221,6 +225,7 @@ extension ControllerMachine {
             openReplicas(sequence)
         }
         placeReplicas()
+        movesDue = true
     }
 
     /// The worker stays, without the stage, and is tried again after a rest.

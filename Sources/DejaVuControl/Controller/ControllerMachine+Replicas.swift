@@ -39,7 +39,7 @@ extension ControllerMachine {
         var best: Int?
         for candidate in workers.indices {
             let worker = workers[at: candidate]
-            guard worker.isFree, worker.restUntil == nil, worker.canHold(cells: cells, layers: layers) else {
+            guard worker.isFree, worker.isWilling, worker.canHold(cells: cells, layers: layers) else {
                 continue
             }
             if let found = best, workers[at: found].holds.count <= worker.holds.count { continue }
@@ -53,7 +53,7 @@ extension ControllerMachine {
         let stages = pipelines[index].stages
         for step in 1..<max(1, stages.count) {
             guard let id = stages[(stage + step) % stages.count].worker, id != stages[stage].worker,
-                let worker = workers[id], worker.restUntil == nil,
+                let worker = workers[id], worker.isWilling,
                 worker.canHold(cells: pipelines[index].cells.cellCount, layers: stages[stage].layers.count)
             else { continue }
             return id
@@ -107,6 +107,7 @@ extension ControllerMachine {
             return
         }
         workers[at: worker].holds[hold].since = nil
+        movesDue = true
         workers[at: worker].loadFailures = 0
         workers[at: worker].error = nil
         counters.replicasHeld += 1
@@ -201,14 +202,16 @@ extension ControllerMachine {
     /// If the new worker of a stage holds its replica, the replica becomes the stage.
     ///
     /// - Returns: the replica, for the worker.
-    mutating func takeOver(_ index: Int, _ stage: Int, by id: WorkerID) -> ReplicaID? {
+    mutating func takeOver(_ index: Int, _ stage: Int, by id: WorkerID, planned: Bool) -> ReplicaID? {
         guard let replica = pipelines[index].stages[stage].replica, replica.holder.worker == id,
             let at = workers.index(of: id)
         else { return nil }
         workers[at: at].holds.removeAll { $0.id == replica.id }
         pipelines[index].stages[stage].replica = nil
-        counters.takeovers += 1
-        pipelines[index].recovery?.byReplica += 1
+        if !planned {
+            counters.takeovers += 1
+            pipelines[index].recovery?.byReplica += 1
+        }
         for sequence in pipelines[index].members {
             guard let member = sequences.index(of: sequence), sequences[at: member].copies[stage] != nil else {
                 continue

@@ -9,7 +9,7 @@ import DejaVuKV
 extension ControllerMachine {
     mutating func schedule(_ index: Int) {
         let flightsMax = pipelines[index].stages.count + limits.passesExtra
-        while pipelines[index].phase == .serving, pipelines[index].flights.count < flightsMax {
+        while pipelines[index].phase == .serving, !isPaused(index), pipelines[index].flights.count < flightsMax {
             let entries = nextEntries(index, flightsMax: flightsMax)
             guard !entries.isEmpty else { return }
             launch(entries, pipeline: index)

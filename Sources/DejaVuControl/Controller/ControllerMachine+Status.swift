@@ -21,6 +21,9 @@ extension ControllerMachine {
             emulation: emulation)
     }
 
+    /// The most passes in flight in any pipeline now.
+    package var flightsMost: Int { pipelines.reduce(0) { max($0, $1.flights.count) } }
+
     private var emulation: EmulationUsage? {
         workers.indices.compactMap { workers[at: $0].emulation }.reduce(emulationPast) {
             ($0 ?? EmulationUsage()) + $1
@@ -49,7 +52,9 @@ extension ControllerMachine {
 
     private func status(of worker: WorkerState, _ id: WorkerID, at now: Instant) -> WorkerStatus {
         let state: WorkerStatus.State
-        if worker.restUntil != nil {
+        if worker.leaving {
+            state = .leaving
+        } else if worker.restUntil != nil {
             state = .resting
         } else if !worker.isFree {
             let ready = worker.seats.allSatisfy { pipelines[worker.pipeline].stages[$0.stage].ready }

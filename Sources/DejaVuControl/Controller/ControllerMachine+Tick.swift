@@ -20,6 +20,7 @@ extension ControllerMachine {
         }
         for index in pipelines.indices { probeIfIdle(index) }
         endAtDrainDeadline()
+        if workers.values.contains(where: { $0.leaving || $0.seats.count > 1 }) { movesDue = true }
     }
 
     /// The tick was late, and so were we in reading what the workers sent: their deadlines move by as much.

@@ -36,6 +36,10 @@ package struct ControllerMachine: Sendable {
     var turnCount: UInt64 = 0
     /// Those that were lost lately, by their names.
     var probations = SortedMap<String, Probation>()
+    var move: PlannedMove?
+    /// Whether there may be one to begin, and not before when.
+    var movesDue = false
+    var moveNotBefore = Instant(nanoseconds: .min)
     /// When the next tick is due; nil before the first event.
     var tickDue: Instant?
     var drainDeadline: Instant?
@@ -82,6 +86,7 @@ package struct ControllerMachine: Sendable {
         case .finish(let id, let choice): finish(id, choice: choice)
         case .timer(let timer): if timer == Self.tick { tick() }
         case .drain(let deadline): drain(until: deadline)
+        case .drainWorker(let id): leave(id)
         }
         proceed()
         defer { actions.removeAll(keepingCapacity: true) }
@@ -94,6 +99,7 @@ package struct ControllerMachine: Sendable {
             admissionDue = false
             admit()
         }
+        if movesDue || move != nil { advanceMove() }
         for index in pipelines.indices where pipelines[index].dirty {
             pipelines[index].dirty = false
             probeIfIdle(index)
@@ -136,6 +142,7 @@ package struct ControllerMachine: Sendable {
         case .held(let replica): held(replica, by: id)
         case .holdFailed(let replica, let error): holdFailed(replica, error, by: id)
         case .replicated(let replica, let marks): replicated(replica, marks, by: id)
+        case .leaving: leave(id)
         }
     }
 

@@ -41,6 +41,8 @@ struct WorkerState: Hashable {
     /// The longest of its recent passes; decays slowly.
     var computedMax = TimeSpan.zero
     var restUntil: Instant?
+    /// Whether it is to end as soon as others have its stages.
+    var leaving = false
     var loadFailures = 0
     var error: String?
     /// What it last said of its emulated device.
@@ -85,6 +87,8 @@ struct WorkerState: Hashable {
     }
 
     var isFree: Bool { seats.isEmpty }
+    /// Whether it may get something to run or to hold.
+    var isWilling: Bool { restUntil == nil && !leaving }
     func runs(_ pipeline: Int, _ stage: Int) -> Bool {
         self.pipeline == pipeline && seats.contains { $0.stage == stage }
     }

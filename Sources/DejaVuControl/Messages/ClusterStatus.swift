@@ -38,6 +38,8 @@ package struct WorkerStatus: Hashable, Codable, Sendable {
         case serving
         /// Could not load a stage; tried again later.
         case resting
+        /// Is to end as soon as others have its stages.
+        case leaving
     }
     package var id: WorkerID
     package var name: String
@@ -172,7 +174,10 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
     package var recoveries: UInt64 = 0
     /// Stages that were taken over by the holder of their replica.
     package var takeovers: UInt64 = 0
-    /// Replicas that a standby has made room for.
+    /// Stages that went to another worker by plan, and workers that left so.
+    package var moves: UInt64 = 0
+    package var workersLeft: UInt64 = 0
+    /// Replicas that a worker has made room for.
     package var replicasHeld: UInt64 = 0
     package var sequencesParked: UInt64 = 0
     package var sequencesPoisoned: UInt64 = 0
@@ -202,6 +207,8 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
         left.workersLost += right.workersLost
         left.recoveries += right.recoveries
         left.takeovers += right.takeovers
+        left.moves += right.moves
+        left.workersLeft += right.workersLeft
         left.replicasHeld += right.replicasHeld
         left.sequencesParked += right.sequencesParked
         left.sequencesPoisoned += right.sequencesPoisoned

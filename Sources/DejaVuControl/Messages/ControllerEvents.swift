@@ -22,6 +22,8 @@ public enum ControllerEvent: Hashable, Codable, Sendable {
     /// The server found a stop string in this choice's text: it ends with `.stop`.
     case finish(RequestID, choice: Int)
     case timer(TimerID)
+    /// Move the worker's stages to others and end it. No effect on one that is not there.
+    case drainWorker(WorkerID)
     /// Admit nothing more; `.stopped` follows when the last sequence has ended or the deadline has passed.
     case drain(deadline: Instant)
 }

@@ -44,6 +44,8 @@ public enum WorkerEvent: Hashable, Codable, Sendable {
     case computed(PassID, ComputeOutput, computed: TimeSpan, idleBefore: TimeSpan)
     case computeFailed(PassID, DejaVuError)
     case timer(TimerID)
+    /// The process was asked to end: its stages are to go to others first.
+    case leave
     /// The answers to `.loadReplica`.
     case replicaLoaded(ReplicaID)
     case replicaLoadFailed(ReplicaID, DejaVuError)

@@ -177,6 +177,8 @@ public enum WorkerMessage: Hashable, Codable, Sendable {
     case holdFailed(ReplicaID, DejaVuError)
     /// What is committed of some of a replica's sequences. The first mark of each is 0: it is open.
     case replicated(ReplicaID, [SequenceMark])
+    /// The worker was asked to end. It works on until `.shutdown`, which comes when others have its stages.
+    case leaving
 }
 
 /// When and how long a stage computed.

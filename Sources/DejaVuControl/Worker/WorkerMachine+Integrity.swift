@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 import DejaVuKV
 
 extension WorkerMachine {
@@ -6,6 +6,9 @@ extension WorkerMachine {
     package var rowsHeld: Int {
         seats.reduce(0) { $1.waiting.reduce($0) { $0 + ($1.rows == nil ? 0 : 1) } }
     }
+
+    /// The sequences of its first stage.
+    package var openSequences: [SequenceID] { seats.first?.sequences.keys ?? [] }
 
     /// Proves what the machine promises about itself.
     package func checkIntegrity() {

@@ -39,6 +39,8 @@ package struct WorkerMachine: Sendable {
     var running: Running?
     /// Releases that are not answered yet.
     var releases = SortedMap<SequenceID, Release>()
+    /// Whether it was asked to end.
+    var leaving = false
     var stopping = false
     var exited = false
     var actions: [WorkerAction] = []
@@ -72,6 +74,7 @@ package struct WorkerMachine: Sendable {
             self.computed(pass, output, computed: computed, idleBefore: idle)
         case .computeFailed(let pass, let error): computeFailed(pass, error)
         case .timer(let timer): fire(timer)
+        case .leave: leave()
         case .replicaLoaded(let id): replicaLoaded(id)
         case .replicaLoadFailed(let id, let error): replicaLoadFailed(id, error)
         case .landed(let id, let marks): landed(id, marks)
@@ -110,6 +113,12 @@ package struct WorkerMachine: Sendable {
         exit(code: 1, "no controller for \(orphanGrace.seconds) seconds")
     }
 
+    /// Whom nobody commands has nothing to hand over.
+    private mutating func leave() {
+        leaving = true
+        if connected, id != nil { send(.leaving) } else { exit(code: 0, "it was asked to end") }
+    }
+
     private mutating func obey(_ newTerm: Term) {
         guard term.map({ $0 < newTerm }) ?? true else { return }
         term = newTerm
@@ -127,6 +136,7 @@ package struct WorkerMachine: Sendable {
         case .welcome(let id):
             cleanSlate()
             self.id = id
+            if leaving { send(.leaving) }
         case .refused(let error):
             cleanSlate()
             exit(code: 1, error.description)

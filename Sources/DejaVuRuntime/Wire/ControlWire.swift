@@ -292,6 +292,7 @@ extension WorkerMessage: WireValue {
             writer.write(11 as UInt8)
             writer.write(replica)
             writer.write(marks)
+        case .leaving: writer.write(12 as UInt8)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -315,6 +316,7 @@ extension WorkerMessage: WireValue {
         case 9: self = .held(try reader.read())
         case 10: self = .holdFailed(try reader.read(), try DejaVuError(from: &reader))
         case 11: self = .replicated(try reader.read(), try reader.readArray())
+        case 12: self = .leaving
         default: throw DejaVuError(.network, "malformed message: unknown worker message")
         }
     }

@@ -67,6 +67,12 @@ final class WorkerCore {
         controller?.connect()
     }
 
+    /// Hands its stages over and ends; at once where nobody commands it.
+    func drain() {
+        handle(.leave)
+        flush()
+    }
+
     func leave(_ reason: String) {
         end(WorkerExit(code: 0, reason: reason), farewell: reason)
     }

@@ -83,7 +83,14 @@ package final class WorkerProcess: Sendable {
         return bound
     }
 
-    /// Leaves the cluster and ends with code 0. May be called on any thread, before `run` without effect.
+    /// Lets the controller move its stages to others, then ends with code 0. Without a controller it ends at once. May
+    /// be called on any thread, before `run` without effect.
+    package func drain() {
+        guard let core = core.withLock({ $0 }) else { return }
+        core.eventLoop.execute { core.value.drain() }
+    }
+
+    /// Leaves the cluster as it is and ends with code 0. May be called on any thread, before `run` without effect.
     package func stop(_ reason: String) {
         guard let core = core.withLock({ $0 }) else { return }
         core.eventLoop.execute { core.value.leave(reason) }

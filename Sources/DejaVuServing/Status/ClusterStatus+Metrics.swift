@@ -38,7 +38,7 @@ extension ClusterStatus {
                 samples.append(MetricSample(MetricTable.lastRecovery, [name], time.seconds))
             }
         }
-        for state in [WorkerStatus.State.standby, .loading, .serving, .resting] {
+        for state in [WorkerStatus.State.standby, .loading, .serving, .resting, .leaving] {
             let count = workers.count { $0.state == state }
             samples.append(MetricSample(MetricTable.workers, [state.rawValue], Double(count)))
         }
