@@ -16,6 +16,8 @@ struct EmulatedStage: Sendable {
         var watermark: Int
         /// The tokens at the positions from 0, as far as they are known here.
         var tokens: [TokenID]
+        /// Of the first 0, 1, … of them; as far as they were asked for.
+        var chains = [TokenChain()]
     }
 
     let layers: LayerRange
@@ -129,8 +131,9 @@ extension EmulatedStage {
         return nil
     }
 
-    /// The committed rows of a span, packed, with the tokens up to its end; or what must not have been asked.
-    func read(_ span: Span) -> (rows: [UInt64], tokens: ArraySlice<TokenID>)? {
+    /// The committed rows of a span, packed, with its tokens and the hash of all up to its end; or nil if that must not
+    /// have been asked.
+    mutating func read(_ span: Span) -> (rows: [UInt64], tokens: [TokenID], tokensHash: UInt64)? {
         guard let index = index(of: span.sequence), span.positions.upperBound <= open[index].watermark,
             span.positions.upperBound <= open[index].tokens.count
         else { return nil }
@@ -140,7 +143,15 @@ extension EmulatedStage {
             let base = (layer - layers.first) * cellCount + open[index].cells.start
             packed += rows[(base + span.positions.lowerBound)..<(base + span.positions.upperBound)]
         }
-        return (packed, open[index].tokens[..<span.positions.upperBound])
+        while open[index].chains.count <= span.positions.upperBound {
+            let count = open[index].chains.count
+            var chain = open[index].chains[count - 1]
+            chain.append(open[index].tokens[count - 1])
+            open[index].chains.append(chain)
+        }
+        return (
+            packed, Array(open[index].tokens[span.positions]), open[index].chains[span.positions.upperBound].hash
+        )
     }
 
     /// Writes some of a frame's packed rows: those whose place in it is in `places` and in the arrival's parts.

@@ -91,7 +91,7 @@ extension World {
             let holder = processes[slot].stages[stage].bulk[index].holder.incarnation
             while let dispatch = processes[slot].stages[stage].book.next(to: StoreID(holder.rawValue)) {
                 guard let target = processes.firstIndex(where: { $0.alive && $0.incarnation == holder }),
-                    let (rows, tokens) = processes[slot].stages[stage].store.engine.read(dispatch.span)
+                    let content = processes[slot].stages[stage].store.engine.read(dispatch.span)
                 else {
                     processes[slot].stages[stage].book.giveBack(dispatch.flight)
                     if processes.contains(where: { $0.alive && $0.incarnation == holder }) {
@@ -99,7 +99,7 @@ extension World {
                     }
                     return
                 }
-                let frame = frame(dispatch, rows, tokens, from: slot)
+                let frame = frame(dispatch, content.rows, content.tokens, content.tokensHash, from: slot)
                 let slow = now < processes[slot].bulkSlowUntil ? processes[slot].bulkDelay : .zero
                 let at = max(now + delay() + slow, processes[slot].stages[stage].bulk[index].toHolder)
                 processes[slot].stages[stage].bulk[index].toHolder = at
@@ -113,11 +113,11 @@ extension World {
     }
 
     private mutating func frame(
-        _ dispatch: Dispatch, _ rows: [UInt64], _ tokens: ArraySlice<TokenID>, from slot: Int
+        _ dispatch: Dispatch, _ rows: [UInt64], _ tokens: [TokenID], _ hash: UInt64, from slot: Int
     ) -> SimulatedFrame {
         let header = FrameHeader(
             ticket: dispatch.ticket.number, writer: processes[slot].incarnation, span: dispatch.span,
-            tokens: Array(tokens[dispatch.span.positions]), tokensHash: TokenChain(tokens).hash,
+            tokens: tokens, tokensHash: hash,
             numericClass: NumericClass(hash: 1), payloadBytes: dispatch.bytes)
         var rows = rows
         let intact = !processes[slot].corruptsNext
