@@ -49,7 +49,7 @@ func listener_garbage_isDroppedAndOthersAreServed(place: Place) async throws {
     let answer = try #require(try peer.hearToTheEnd())
     let error = Handshake.refusal(in: answer)
     #expect(error.code == .mismatch)
-    #expect(error.message.contains("speaks 2") && error.message.contains("speaks 99"), "\(error)")
+    #expect(error.message.contains("speaks 3") && error.message.contains("speaks 99"), "\(error)")
     await listener.close()
 }
 

@@ -54,6 +54,9 @@ final class RawPeer {
         }
     }
 
+    /// Ends its half of the connection; it can still hear.
+    func sayNoMore() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
+
     func say(_ message: LinkMessage) { say(Self.bytes(of: message)) }
 
     static func bytes(of message: LinkMessage) -> [UInt8] {

@@ -17,7 +17,7 @@ import NIOCore
 /// a refusal instead and close.
 package struct Handshake {
     static let magic: [UInt8] = Array("DJVL".utf8)
-    static let protocolVersion: UInt32 = 2
+    static let protocolVersion: UInt32 = 3
     package static let nonceBytes = 32
     static let proofBytes = 32
     package static let messageBytesMax = 4096

@@ -1,12 +1,15 @@
 package import DejaVuCore
 package import DejaVuKV
-import NIOCore
+package import NIOCore
 
 /// What two sessions say to each other, chunks apart.
 ///
 /// A frame: `begin`, chunks within the credit, then exactly one of `end` and `abandon` (an `abandon` may follow an
 /// `end`); against it the receiver gives credit and says exactly one of `receipt` and `failed`. A call: `call`, and
 /// exactly one `answer` or `callFailed`; the rows of a read come in chunks before its answer.
+///
+/// Every message ends with the crc32c of its kind and of all before it: a payload's checksum says nothing of where the
+/// rows belong, and TCP's sums miss what a long wire damages.
 package enum PeerMessage: Hashable, Sendable {
     /// `asks`: say whether the store takes it, by a credit, even if all of its bytes are there already.
     case begin(UInt64, store: String, StreamPriority, asks: Bool, FrameHeader)
@@ -25,7 +28,7 @@ package enum PeerMessage: Hashable, Sendable {
 
     package init(_ message: LinkMessage) throws(DejaVuError) {
         guard message.payload.readableBytes == 0 else { throw .malformed("a payload where none belongs") }
-        var reader = ByteReader(message.header)
+        var reader = try Self.unsealed(message)
         let number = try reader.read(UInt64.self)
         switch message.kind {
         case Kind.begin:
@@ -49,6 +52,34 @@ package enum PeerMessage: Hashable, Sendable {
     private typealias Kind = PeerProtocol.Kind
 
     package var message: LinkMessage {
+        let (kind, fields) = encoded
+        return Self.sealed(kind, fields)
+    }
+
+    /// A message of these fields with their checksum.
+    package static func sealed(_ kind: UInt8, _ fields: ByteBuffer) -> LinkMessage {
+        var header = fields
+        header.writeInteger(checksum(of: kind, fields), endianness: .little)
+        return LinkMessage(kind: kind, header: header)
+    }
+
+    /// The fields, once their checksum is found to be right.
+    private static func unsealed(_ message: LinkMessage) throws(DejaVuError) -> ByteReader {
+        var fields = message.header
+        guard let sum = fields.getInteger(at: fields.writerIndex - 4, endianness: .little, as: UInt32.self),
+            let slice = fields.readSlice(length: fields.readableBytes - 4), sum == checksum(of: message.kind, slice)
+        else { throw DejaVuError(.network, "a message was damaged on its way", subject: "checksum") }
+        return ByteReader(slice)
+    }
+
+    private static func checksum(of kind: UInt8, _ fields: ByteBuffer) -> UInt32 {
+        var checksum = Checksum()
+        withUnsafeBytes(of: kind) { checksum.update($0) }
+        checksum.update(fields)
+        return checksum.value
+    }
+
+    private var encoded: (kind: UInt8, fields: ByteBuffer) {
         var writer = ByteWriter()
         switch self {
         case .begin(let number, let store, let priority, let asks, let header):
@@ -57,46 +88,48 @@ package enum PeerMessage: Hashable, Sendable {
             writer.write(priority.rawValue)
             writer.write(asks)
             writer.write(header)
-            return LinkMessage(kind: Kind.begin, header: writer.buffer)
+            return (Kind.begin, writer.buffer)
         case .end(let number, let checksum):
             writer.write(number)
             writer.write(checksum)
-            return LinkMessage(kind: Kind.end, header: writer.buffer)
+            return (Kind.end, writer.buffer)
         case .abandon(let number): return Self.bare(Kind.abandon, number)
         case .credit(let number, let bytes):
             writer.write(number)
             writer.write(bytes)
-            return LinkMessage(kind: Kind.credit, header: writer.buffer)
+            return (Kind.credit, writer.buffer)
         case .receipt(let number, let receipt):
             writer.write(number)
             writer.write(receipt)
-            return LinkMessage(kind: Kind.receipt, header: writer.buffer)
+            return (Kind.receipt, writer.buffer)
         case .failed(let number, let error): return Self.failure(Kind.failed, number, error)
         case .call(let number, let store, let call):
             writer.write(number)
             writer.write(store)
             writer.write(call)
-            return LinkMessage(kind: Kind.call, header: writer.buffer)
+            return (Kind.call, writer.buffer)
         case .answer(let number, let answer):
             writer.write(number)
             writer.write(answer)
-            return LinkMessage(kind: Kind.answer, header: writer.buffer)
+            return (Kind.answer, writer.buffer)
         case .callFailed(let number, let error): return Self.failure(Kind.callFailed, number, error)
         case .cancelCall(let number): return Self.bare(Kind.cancelCall, number)
         }
     }
 
-    private static func bare(_ kind: UInt8, _ number: UInt64) -> LinkMessage {
+    private static func bare(_ kind: UInt8, _ number: UInt64) -> (kind: UInt8, fields: ByteBuffer) {
         var writer = ByteWriter()
         writer.write(number)
-        return LinkMessage(kind: kind, header: writer.buffer)
+        return (kind, writer.buffer)
     }
 
-    private static func failure(_ kind: UInt8, _ number: UInt64, _ error: DejaVuError) -> LinkMessage {
+    private static func failure(_ kind: UInt8, _ number: UInt64, _ error: DejaVuError) -> (
+        kind: UInt8, fields: ByteBuffer
+    ) {
         var writer = ByteWriter()
         writer.write(number)
         writer.write(DejaVuError(error.code, printable(error.message, bytesMax: 2048)))
-        return LinkMessage(kind: kind, header: writer.buffer)
+        return (kind, writer.buffer)
     }
 
     private static func readName(_ reader: inout ByteReader) throws(DejaVuError) -> String {

@@ -3,7 +3,7 @@ public import DejaVuKV
 public import NIOCore
 import Synchronization
 
-/// A transport over messages: the one behind memory, links and mailboxes, which differ in how messages get across.
+/// A transport over messages: the one behind memory and links, which differ in how messages get across.
 public final class PeerTransport: Transport {
     public let capabilities: TransportCapabilities
     public let staging: StagingPool

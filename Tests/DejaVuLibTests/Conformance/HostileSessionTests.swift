@@ -38,9 +38,13 @@ private func begin(
 }
 
 private func chunk(_ number: UInt64, _ bytes: Int) -> LinkMessage {
+    chunk(number, ByteBuffer(repeating: 1, count: bytes))
+}
+
+private func chunk(_ number: UInt64, _ bytes: ByteBuffer) -> LinkMessage {
     var header = ByteWriter()
     header.write(number)
-    return message(PeerProtocol.Kind.chunk, header: header.bytes, payload: [UInt8](repeating: 1, count: bytes))
+    return LinkMessage(kind: PeerProtocol.Kind.chunk, header: header.buffer, payload: bytes)
 }
 
 /// Each breaks the protocol; none may do more than end its own link.
@@ -98,21 +102,26 @@ func session_peerBreaksTheProtocol_isDroppedAndItsFramesAreAbandoned(index: Int)
     }
 }
 
+/// Half of them with a checksum that is right: they come from a hostile peer, not from a bad wire.
 private func damaged(_ original: LinkMessage, _ generator: inout SeededGenerator) -> LinkMessage {
     var bytes = [UInt8](original.header.readableBytesView)
+    let isSealed = original.payload.readableBytes == 0 && generator.next(below: 2) == 0
+    if isSealed { bytes.removeLast(4) }
     switch generator.next(below: 4) {
     case 0: bytes.removeLast(generator.next(in: 1...bytes.count))
     case 1: bytes.append(UInt8(truncatingIfNeeded: generator.next()))
     case 2: bytes = (0..<generator.next(below: 300)).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
     default: bytes[generator.next(below: bytes.count)] ^= UInt8(1 << generator.next(below: 8))
     }
+    if isSealed { return PeerMessage.sealed(original.kind, ByteBuffer(bytes: bytes)) }
     return LinkMessage(kind: original.kind, header: ByteBuffer(bytes: bytes), payload: original.payload)
 }
 
-@Test func peerMessage_everyKind_decodesToItselfAndNothingElseCrashes() throws {
+/// One of each kind, and of each form.
+private let messagesOfAllKinds: [PeerMessage] = {
     let ticket = TestFrames.ticket(SequenceID(4))
     let error = DejaVuError(.refused, "no")
-    let messages: [PeerMessage] = [
+    return [
         .begin(2, store: "a", .swapIn, asks: true, TestFrames.header(SequenceID(1), 3..<9, rowBytes: 10)),
         .end(4, checksum: 7), .abandon(6), .credit(8, bytes: 9), .receipt(10, .committed(watermark: 1)),
         .receipt(10, .known(watermark: 2)), .receipt(10, .gap(watermark: 3)), .failed(12, error),
@@ -125,13 +134,57 @@ private func damaged(_ original: LinkMessage, _ generator: inout SeededGenerator
         .answer(3, .description(layers: LayerRange(0, 4), rowBytes: 6, numericClass: NumericClass(hash: 1))),
         .callFailed(5, error), .cancelCall(7),
     ]
+}()
+
+@Test func peerMessage_everyKind_decodesToItselfAndNothingElseCrashes() throws {
     var generator = SeededGenerator(seed: 5)
-    for original in messages {
+    for original in messagesOfAllKinds {
         #expect(try PeerMessage(original.message) == original)
         for _ in 0..<2000 {
             let decoded = try? PeerMessage(damaged(original.message, &generator))
             if let decoded { #expect(try PeerMessage(decoded.message) == decoded) }
         }
+    }
+}
+
+@Test func peerMessage_anyBitIsFlipped_isRefused() throws {
+    for original in messagesOfAllKinds.map(\.message) {
+        let bytes = [UInt8](original.header.readableBytesView)
+        for bit in 0..<bytes.count * 8 {
+            var flipped = bytes
+            flipped[bit / 8] ^= 1 << UInt8(bit % 8)
+            let message = LinkMessage(kind: original.kind, header: ByteBuffer(bytes: flipped))
+            #expect(throws: DejaVuError.self, "bit \(bit) of kind \(original.kind)") { try PeerMessage(message) }
+        }
+        for bit in 0..<8 {
+            let message = LinkMessage(kind: original.kind ^ 1 << UInt8(bit), header: original.header)
+            #expect(throws: DejaVuError.self) { try PeerMessage(message) }
+        }
+    }
+}
+
+@Test func session_anyByteOfAFramesHeaderIsDamaged_nothingIsCommitted() async throws {
+    let rows = TestFrames.rows(SequenceID(1), 0..<1, rowBytes: 1000)
+    let good = RawPeer.bytes(of: begin(2, 0..<1))
+    let rest =
+        RawPeer.bytes(of: chunk(2, rows)) + RawPeer.bytes(of: PeerMessage.end(2, checksum: Checksum.of(rows)).message)
+    for index in good.indices {
+        var damaged = good
+        damaged[index] ^= 1 << UInt8(index % 8)
+        let end = try await withHostilePeer { peer, store in
+            // The link may be dropped before all is said.
+            peer.say(damaged + rest)
+            peer.sayNoMore()
+            _ = try? peer.hearToTheEnd()
+            try await until("every landing ends") { store.underWay == 0 }
+            #expect(store.events.isEmpty, "byte \(index): \(store.events)")
+        }
+        #expect(end != nil)
+    }
+    // The same without damage is committed.
+    _ = try await withHostilePeer { peer, store in
+        peer.say(good + rest)
+        try await until("the commit") { store.events.contains(.committed(SequenceID(1), 1)) }
     }
 }
 
