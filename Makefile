@@ -14,7 +14,7 @@ BINARY := .build/release/dejavu
 PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
-.PHONY: help deps deps-test build build-tests run test test-swift verify verify-list sim bench bench-stream \
+.PHONY: help deps deps-test build build-tests run demo test test-swift verify verify-list sim bench bench-stream \
 	fmt check docs docs-library clean
 
 help: ## This list
@@ -35,6 +35,9 @@ build-tests: deps-test
 
 run: build ## Serve the small model and print the URL
 	exec $(BINARY) serve $(MODEL) --listen $(LISTEN)
+
+demo: build ## The same over two stages and a standby, with buttons that kill workers
+	exec $(BINARY) serve $(MODEL) --listen $(LISTEN) --demo --stages 2 --threads 1
 
 test: build-tests ## Everything that must hold, with small counts
 	DEJAVU_MODEL=$(abspath $(MODEL)) swift test -c release --disable-testable-imports --skip-build --no-parallel

@@ -92,7 +92,7 @@ let package = Package(
             name: "DejaVuServing",
             dependencies: [
                 "DejaVuCore", "DejaVuControl", "DejaVuGGUF", "DejaVuTokenizer", "DejaVuTemplate", "DejaVuMetrics",
-                logging,
+                logging, .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),

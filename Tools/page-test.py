@@ -9,71 +9,31 @@ Markdown with script tags in it (the fake one), and checks how they are shown.
 import argparse
 import json
 import pathlib
+import re
 import sys
 import time
+import urllib.parse
 import urllib.request
 
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from lib import browser as page  # noqa: E402
+from lib.browser import every, is_idle, last_text, one, say, wait, wait_for_answer, wait_until_ready  # noqa: E402
+from lib.cuttable import CuttableProxy  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("url")
 parser.add_argument("--pictures")
 parser.add_argument("--hostile", action="store_true")
 arguments = parser.parse_args()
-passed, failed = 0, 0
-
-
-def check(what, condition):
-    global passed, failed
-    if condition:
-        passed += 1
-    else:
-        failed += 1
-        print("FAILED:", what)
-
-
-def browser(width, height, dark=False):
-    options = webdriver.ChromeOptions()
-    for option in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]:
-        options.add_argument(option)
-    options.binary_location = "/usr/bin/chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    driver.get(arguments.url)
-    return driver
+check = page.Checks()
 
 
 def picture(driver, name):
-    if arguments.pictures:
-        pathlib.Path(arguments.pictures).mkdir(parents=True, exist_ok=True)
-        driver.save_screenshot(str(pathlib.Path(arguments.pictures, name + ".png")))
-
-
-def wait(driver, condition, seconds=60):
-    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(condition)
-
-
-def one(driver, selector):
-    return driver.find_element(By.CSS_SELECTOR, selector)
-
-
-def every(driver, selector):
-    return driver.find_elements(By.CSS_SELECTOR, selector)
-
-
-def is_idle(driver):
-    return not every(driver, ".busy")
-
-
-def say(driver, text):
-    one(driver, "#prompt").send_keys(text + Keys.ENTER)
+    page.picture(driver, arguments.pictures, name)
 
 
 def intercept(driver, status, error, headers={}):
@@ -93,7 +53,7 @@ TASK = "Write a very long story about the sea, the wind and a ship.", "Tell ever
 
 
 def test_conversation(driver):
-    wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
+    wait_until_ready(driver)
     with urllib.request.urlopen(arguments.url + "/v1/models") as answer:
         model = json.load(answer)["data"][0]
     check("the model's name is shown", one(driver, "#model-name").text == model["id"])
@@ -135,7 +95,7 @@ def test_conversation(driver):
 
 
 def test_failures(driver):
-    wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
+    wait_until_ready(driver)
     busy = {"message": "The queue is full.", "code": "server_busy"}
     long = {"message": "This model's maximum context length is 2048 tokens.", "code": "context_length_exceeded"}
     for status, error, headers, words in [
@@ -171,7 +131,7 @@ def test_settings(driver):
 
 
 def test_phone(driver):
-    wait(driver, lambda d: one(d, "#state").get_attribute("data-state") == "ready")
+    wait_until_ready(driver)
     picture(driver, "phone-welcome")
     say(driver, "hello")
     wait(driver, lambda d: is_idle(d) and every(d, ".turn.assistant .meta"))
@@ -184,20 +144,42 @@ def test_phone(driver):
         check("buttons are large enough to touch", button.size["height"] >= 32 and button.size["width"] >= 32)
 
 
+def resumed():
+    """How often clients have come back to their requests so far."""
+    with urllib.request.urlopen(arguments.url + "/metrics") as answer:
+        return sum(map(float, re.findall(r"^dejavu_requests_resumed_total.* (\S+)$", answer.read().decode(), re.M)))
+
+
+def test_reconnect(driver):
+    wait_until_ready(driver)
+    say(driver, TASK[0])
+    undisturbed = wait_for_answer(driver)
+    check("the undisturbed answer is long", len(undisturbed) > 400)
+    for way in ("cut", "reload"):
+        one(driver, "#new-chat").click()
+        before = resumed()
+        say(driver, TASK[0])
+        wait(driver, lambda d: len(last_text(d)) > 40)
+        if way == "cut":
+            proxy.cut()
+            wait(driver, lambda d: every(d, "[data-cut]"))
+            picture(driver, "reconnecting")
+            proxy.mend()
+        else:
+            driver.refresh()
+        check(f"{way}: the answer is what it would have been", wait_for_answer(driver) == undisturbed)
+        check(f"{way}: the request was taken up again", resumed() > before)
+        check(f"{way}: nothing is complained about", not every(driver, ".notice, [data-cut]"))
+
+
+proxy = CuttableProxy("127.0.0.1", urllib.parse.urlsplit(arguments.url).port)
 for name, test, size in [
     ("conversation", test_conversation, (1280, 860)), ("failures", test_failures, (1280, 860)),
     ("settings", test_settings, (1280, 860)), ("phone", test_phone, (390, 800)),
 ]:
-    driver = browser(*size)
-    try:
-        test(driver)
-        complaints = [entry["message"] for entry in driver.get_log("browser")
-                      if "Content Security Policy" in entry["message"] or "Uncaught" in entry["message"]]
-        check(f"{name}: no script errors and nothing blocked: {complaints}", not complaints)
-    except Exception as error:  # a failure of one part must not hide those of the others
-        check(f"{name}: {type(error).__name__}: {error}", False)
-        picture(driver, "failed-" + name)
-    finally:
-        driver.quit()
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+    check.run(name, page.browser(arguments.url, *size), test, arguments.pictures)
+if not arguments.hostile:
+    greedy = page.browser(proxy.url, 1280, 860, settings={"temperature": 0, "max": 300})
+    check.run("reconnect", greedy, test_reconnect, arguments.pictures)
+proxy.close()
+sys.exit(check.end())

@@ -24,28 +24,10 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tools"))
 
-from lib import llama  # noqa: E402
+from lib import llama, survival  # noqa: E402, F401
+from lib.checks import CHECKS, PROMPTS, check, expect, tool  # noqa: E402
 from lib.client import complete, get_json, get_text, stream_tokens  # noqa: E402
 from lib.server import Server, children_of  # noqa: E402
-
-PROMPTS = [
-    "The capital of France is",
-    "Once upon a time, in a small village by the sea, there lived",
-    "def fibonacci(n):",
-    "Water boils at",
-]
-CHECKS = {}
-
-
-def check(function):
-    """Registers a verification under its function's name."""
-    CHECKS[function.__name__.replace("_", "-")] = function
-    return function
-
-
-def expect(condition, message):
-    if not condition:
-        raise AssertionError(message)
 
 
 @check
@@ -90,40 +72,6 @@ def tokens(options):
 
 
 @check
-def kill(options):
-    """`kill -9` of any worker in mid-answer: every text equals the undisturbed one, and no client sees an error."""
-    rounds = 2 if options.quick else 10
-    count = 120
-    jobs = [dict(prompt=p, max_tokens=count, temperature=t, seed=11, ignore_eos=True)
-            for p in PROMPTS for t in (0, 0.8)]
-    for stages, standbys in ([(2, 1)] if options.quick else [(1, 1), (2, 1), (2, 0), (3, 1)]):
-        with Server(options.binary, options.model, "--stages", stages, "--threads", 1,
-                    "--standbys", standbys) as server:
-            undisturbed = stream_tokens(server.url, jobs)
-            pauses = []
-            for number in range(rounds):
-                server.wait_for_replicas()
-                def strike(seen):
-                    if seen == 40 * (1 + number % 4):
-                        victims = server.stage_processes()
-                        os.kill(victims[number % len(victims)], signal.SIGKILL)
-                texts = stream_tokens(server.url, jobs, on_token=strike)
-                expect(texts == undisturbed, f"{stages} stages, round {number}: a text differs after the kill")
-                last = get_json(server.url + "/cluster")["cluster"]["last_recovery"]
-                pauses.append(round(1000 * last["pause_seconds"]) if last else None)
-            cluster = get_json(server.url + "/cluster")["cluster"]
-            lost = cluster["workers_lost"]
-            expect(lost >= rounds, f"only {lost} of {rounds} kills were noticed")
-            again = cluster["positions_run_again"]
-            print(f"  {stages} stages, {standbys} standbys: {cluster['takeovers']} of {lost} by replicas,"
-                  f" {again} positions run again, pauses {pauses} ms")
-            if standbys > 0:
-                # Without replicas each kill costs every stream its prompt and 20 tokens or more.
-                expect(cluster["takeovers"] == rounds, f"{cluster['takeovers']} takeovers in {rounds} kills")
-                expect(again <= rounds * len(jobs) * 3, f"{again} positions were run again in {rounds} kills")
-
-
-@check
 def metrics(options):
     """`promtool` accepts /metrics, and the names are those of docs/METRICS.md."""
     with Server(options.binary, options.model) as server:
@@ -134,11 +82,6 @@ def metrics(options):
     for line in text.splitlines():
         if line.startswith("# TYPE "):
             expect(f"`{line.split()[2]}`" in documented, f"{line.split()[2]} is not in docs/METRICS.md")
-
-
-def tool(name, *arguments):
-    """Runs one of the other tools."""
-    subprocess.run([sys.executable, str(ROOT / "Tools" / name), *map(str, arguments)], check=True)
 
 
 def swift_tests(name, **environment):

@@ -44,6 +44,18 @@ package enum MetricTable {
         "dejavu_http_connections_closed_total", .counter, unit: "connections", labels: ["cause"],
         help: "Connections that the server closed: limit, slow_request, slow_reader, pipelining, malformed.")
 
+    package static let resumed = MetricDefinition(
+        "dejavu_requests_resumed_total", .counter, unit: "requests", labels: ["by"],
+        help: "Clients that came back to a request: with its id (events) or with its Idempotency-Key (key).")
+    package static let resumeBytes = MetricDefinition(
+        "dejavu_resume_bytes", .gauge, unit: "bytes", help: "Memory of answers that clients can come back to.")
+    package static let resumeLimit = MetricDefinition(
+        "dejavu_resume_limit_bytes", .gauge, unit: "bytes",
+        help: "What answers that clients can come back to may take.")
+    package static let resumeDropped = MetricDefinition(
+        "dejavu_resume_dropped_total", .counter, unit: "requests", labels: ["cause"],
+        help: "Ended answers that were forgotten: their grace was over (time), or the memory was needed (bytes).")
+
     package static let ready = MetricDefinition(
         "dejavu_ready", .gauge, unit: "boolean", help: "1 if a token crossed all stages recently, else 0.")
     package static let queueLength = MetricDefinition(
@@ -145,7 +157,8 @@ package enum MetricTable {
     /// All of them, in the order of the documentation.
     package static let all: [MetricDefinition] = [
         timeToFirstToken, interToken, endToEnd, queueTime, promptLength, outputLength, promptTokens, outputTokens,
-        requests, choices, responses, connections, connectionsRefused, ready, queueLength, queueLimit, queueTokens,
+        requests, choices, responses, connections, connectionsRefused, resumed, resumeBytes,
+        resumeLimit, resumeDropped, ready, queueLength, queueLimit, queueTokens,
         queueTokensLimit, runningSequences, parkedSequences, workers, kvUsed, kvLimit, microbatches, stagePasses,
         stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, positionsRunAgain,
         sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,

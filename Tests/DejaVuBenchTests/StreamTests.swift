@@ -28,6 +28,22 @@ struct StreamTests {
         #expect(events(text, pieceSize: pieceSize) == ["{\"a\":1}", "é", "[DONE]"])
     }
 
+    @Test(arguments: [1, 2, 5, 1000])
+    func eventStream_ids_countOnceTheirDataHasCome(pieceSize: Int) {
+        var parser = EventStreamParser()
+        var ids: [String?] = []
+        for piece in ["data: a\n\n", "id: x:1\n", "data: b\n\nid: x:2\ndata: c\n\n", ": wait\n\nid: x:3\nda"] {
+            var rest = Array(piece.utf8)[...]
+            while !rest.isEmpty {
+                let some = Array(rest.prefix(pieceSize))
+                rest = rest.dropFirst(pieceSize)
+                #expect(some.withUnsafeBytes { parser.feed($0) { _ in } })
+            }
+            ids.append(parser.lastEventID)
+        }
+        #expect(ids == [nil, nil, "x:2", "x:2"])
+    }
+
     @Test func eventStream_endlessLine_isRefused() {
         let size = EventStreamParser.lineBytesMax
         #expect(events("data: " + String(repeating: "x", count: size), pieceSize: 100_000) == nil)

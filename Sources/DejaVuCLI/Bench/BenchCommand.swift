@@ -4,6 +4,8 @@ import ArgumentParser
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measure a server, the compute kernels or KV streaming.",
-        subcommands: [BenchServeCommand.self, BenchKernelsCommand.self, BenchStreamCommand.self])
+        abstract: "Measure a server, what it does under faults, the compute kernels or KV streaming.",
+        subcommands: [
+            BenchServeCommand.self, BenchChaosCommand.self, BenchKernelsCommand.self, BenchStreamCommand.self,
+        ])
 }

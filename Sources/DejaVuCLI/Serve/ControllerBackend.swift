@@ -23,5 +23,6 @@ struct ControllerBackend: GenerationBackend {
 
     func cancel(_ request: RequestID) { controller.cancel(request) }
     func finish(_ request: RequestID, choice: Int) { controller.finish(request, choice: choice) }
+    func killWorker(_ process: Int32) -> Bool { controller.killLocalWorker(process) }
     func status() async -> ClusterStatus { await controller.status() }
 }

@@ -33,6 +33,8 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup(title: "Access") var access: AccessOptions
     @OptionGroup(title: "Cluster") var cluster: ClusterOptions
     @OptionGroup(title: "Logging") var logging: LoggingOptions
+    @Flag(help: "Let the page kill workers, to show that answers go on; on loopback only.")
+    var demo = false
     @Flag(help: "Write prompts to the log.")
     var logPrompts = false
     @Option(

@@ -64,8 +64,22 @@ struct AdmissionOptions: ParsableArguments {
     var batching: BatchingChoice = .continuous
     @Option(help: ArgumentHelp("A request that takes longer ends, queue included.", valueName: "seconds"))
     var requestTimeout = 1800
+    @Option(
+        help: ArgumentHelp(
+            """
+            How long clients can come back to an answer after its end, and how long a request with an \
+            Idempotency-Key runs on without its client; 0 for neither.
+            """,
+            valueName: "seconds"))
+    var resumeGrace = 60
+    @Option(help: ArgumentHelp("What may be kept for clients that come back.", valueName: "bytes"))
+    var resumeMemory: ByteSize?
 
     func check() throws {
+        if !(0...86400).contains(resumeGrace) { throw ValidationError("--resume-grace must be 0 to 86400 seconds") }
+        if let resumeMemory, resumeMemory.bytes < 1 << 20 {
+            throw ValidationError("--resume-memory must be at least 1M")
+        }
         if requestTimeout < 1 { throw ValidationError("--request-timeout must be at least 1 second") }
         if tokenBudget < 1 || promptChunk < 1 {
             throw ValidationError("--token-budget and --prompt-chunk must be positive")

@@ -96,7 +96,10 @@ extension ServeProcess {
         configuration.corsOrigins = command.access.corsOrigin
         configuration.allowedHosts = command.access.allowedHost
         configuration.requestTimeout = .seconds(Int64(command.admission.requestTimeout))
+        configuration.resumeGrace = .seconds(Int64(command.admission.resumeGrace))
+        if let memory = command.admission.resumeMemory { configuration.resumeBytesMax = memory.bytes }
         configuration.limits.outputCountDefault = command.admission.defaultMaxTokens
+        configuration.isDemo = command.demo
         configuration.logsPrompts = command.logPrompts
         configuration.version = Version.text
         return configuration

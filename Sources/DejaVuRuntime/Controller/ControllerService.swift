@@ -222,6 +222,11 @@ package final class ControllerService: Sendable {
     /// Process ids of the local workers that live.
     package var localProcessIDs: [Int32] { supervisor.processIDs }
 
+    /// Kills a worker that this controller has started, as `kill -9` would.
+    ///
+    /// - Returns: whether there is such a process.
+    package func killLocalWorker(_ process: Int32) -> Bool { supervisor.kill(process) }
+
     /// - Returns: false once the event loop is gone; the body is not run then.
     @discardableResult
     private func onLoop(_ body: @escaping @Sendable (ControllerCore) -> Void) -> Bool {

@@ -66,14 +66,17 @@ package struct APIError: Error, Hashable, Sendable {
 
     /// `{"error": {…}}`, the body of the answer and the data of an SSE error event.
     package func write(_ json: inout JSONWriter) {
+        json.object { writeMember(&$0) }
+    }
+
+    /// The same without the braces.
+    func writeMember(_ json: inout JSONWriter) {
+        json.key("error")
         json.object {
-            $0.key("error")
-            $0.object {
-                $0.key("message", message)
-                $0.key("type", type)
-                $0.key("param", parameter)
-                $0.key("code", code)
-            }
+            $0.key("message", message)
+            $0.key("type", type)
+            $0.key("param", parameter)
+            $0.key("code", code)
         }
     }
 }

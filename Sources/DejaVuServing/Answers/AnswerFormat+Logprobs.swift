@@ -1,7 +1,7 @@
 /// Log probabilities in the two shapes that OpenAI's API has for them.
 extension AnswerFormat {
     /// The chat form: one object a token, with bytes, since a token may be a part of a character.
-    func writeChatLogprobs(_ json: inout JSONWriter, _ reports: [TokenReport]) {
+    func writeChatLogprobs(_ json: inout JSONWriter, _ reports: ArraySlice<TokenReport>) {
         json.object {
             $0.key("content")
             $0.array(reports) { json, report in
@@ -25,7 +25,7 @@ extension AnswerFormat {
     }
 
     /// The completion form: parallel lists.
-    func writeCompletionLogprobs(_ json: inout JSONWriter, _ reports: [TokenReport]) {
+    func writeCompletionLogprobs(_ json: inout JSONWriter, _ reports: ArraySlice<TokenReport>) {
         json.object {
             $0.key("tokens")
             $0.array(reports) { $0.string($1.chosen.name) }

@@ -21,21 +21,19 @@ struct AnswerFormat: Sendable {
     }
 
     /// The whole answer of a request that did not ask for a stream.
-    ///
-    /// - Parameter echoes: for each choice the text to put before its own, or nothing at all.
-    func answer(_ generation: Generation, echoes: [String]) -> [UInt8] {
+    func answer(_ generation: Generation, _ log: AnswerLog) -> [UInt8] {
         var json = JSONWriter(capacity: 1024)
         json.object { json in
             writeHead(&json, object: kind == .chat ? "chat.completion" : "text_completion")
             json.key("choices")
-            json.array(generation.choices.enumerated()) { json, element in
+            json.array(log.collected().enumerated()) { json, element in
                 let (index, choice) = element
                 json.object {
                     $0.key("index", index)
-                    writeContent(&$0, choice, echo: echoes.isEmpty ? "" : echoes[index])
+                    writeContent(&$0, choice.text)
                     $0.key("logprobs")
-                    writeLogprobs(&$0, choice.reports)
-                    $0.key("finish_reason", choice.finish?.openAIName)
+                    writeLogprobs(&$0, choice.reports[...])
+                    $0.key("finish_reason", generation.choices[index].finish?.openAIName)
                 }
             }
             json.key("usage")
@@ -52,28 +50,35 @@ struct AnswerFormat: Sendable {
         json.key("system_fingerprint", fingerprint)
     }
 
-    private func writeContent(_ json: inout JSONWriter, _ choice: ChoiceState, echo: String) {
+    private func writeContent(_ json: inout JSONWriter, _ text: [UInt8]) {
         switch kind {
         case .completion:
             json.key("text")
-            json.string(utf8: Array(echo.utf8) + choice.text)
+            json.string(utf8: text)
         case .chat:
             json.key("message")
             json.object {
                 $0.key("role", "assistant")
                 $0.key("content")
-                $0.string(utf8: choice.text)
+                $0.string(utf8: text)
                 $0.keyNull("refusal")
             }
         }
     }
 
-    func writeLogprobs(_ json: inout JSONWriter, _ reports: [TokenReport]?) {
-        guard let reports, !reports.isEmpty else { return json.null() }
+    func writeLogprobs(_ json: inout JSONWriter, _ reports: ArraySlice<TokenReport>) {
+        guard !reports.isEmpty else { return json.null() }
         switch kind {
         case .chat: writeChatLogprobs(&json, reports)
         case .completion: writeCompletionLogprobs(&json, reports)
         }
+    }
+
+    /// The usage as an object of its own.
+    static func usage(_ generation: Generation) -> [UInt8] {
+        var json = JSONWriter()
+        writeUsage(&json, generation)
+        return json.bytes
     }
 
     static func writeUsage(_ json: inout JSONWriter, _ generation: Generation) {

@@ -1,25 +1,41 @@
 import DejaVuControl
 
-/// Writes an answer as server-sent events, a token at a time.
+/// Writes an answer as server-sent events for one reader, from any place on.
 ///
 /// Everything but the text is the same in each event of a stream, so it is laid out once; a token then costs a few
 /// copies into a buffer that is used again.
 struct EventWriter {
     /// Events that have not been sent yet.
     private(set) var bytes: [UInt8] = []
+    /// The next event of the log to look at.
+    private(set) var index: Int
+
+    /// At most so many bytes are written at once, so that a long answer does not take its size again.
+    private static let batchBytes = 256 * 1024
 
     private let format: AnswerFormat
+    private let includesUsage: Bool
+    private let object: String
+    private let idHead: [UInt8]
     private let head: [UInt8]
     private let tail: [UInt8]
-    private let object: String
-    private let includesUsage: Bool
-    private var hasBegun: [Bool]
+    /// How many events the log has had before `index`, by choice.
+    private var counts: [Int]
+    /// How many events the client has, by choice.
+    private var seen: [Int]
 
-    init(_ format: AnswerFormat, choiceCount: Int, includesUsage: Bool) {
+    /// - Parameters:
+    ///   - includesUsage: whether the stream ends with the usage, so that every event says null of it.
+    ///   - seen: how many events of each choice the client has.
+    init(_ format: AnswerFormat, _ log: AnswerLog, includesUsage: Bool, seen: [Int] = []) {
+        precondition(seen.count <= log.choiceCount + 1)
         self.format = format
         self.includesUsage = includesUsage
+        index = log.startIndex
+        counts = log.startCounts
+        self.seen = seen + Array(repeating: 0, count: log.choiceCount + 1 - seen.count)
         object = format.kind == .chat ? "chat.completion.chunk" : "text_completion"
-        hasBegun = Array(repeating: false, count: choiceCount)
+        idHead = Array("id: \(format.id):".utf8)
         var json = JSONWriter()
         let object = object
         json.object { format.writeHead(&$0, object: object) }
@@ -30,22 +46,40 @@ struct EventWriter {
     /// Starts over with an empty buffer, whose memory is kept.
     mutating func clear() { bytes.removeAll(keepingCapacity: true) }
 
-    /// The text that stands before a completion's own.
-    mutating func writeEcho(_ text: String, choice: Int) {
-        writeEvent(choice, text: Array(text.utf8), reports: [], finish: nil)
+    /// Writes what the log has and the client has not.
+    ///
+    /// - Returns: whether that was everything.
+    mutating func write(_ log: AnswerLog) -> Bool {
+        while index < log.endIndex {
+            if bytes.count >= Self.batchBytes { return false }
+            let event = log[index]
+            if counts[event.choice] >= seen[event.choice] {
+                seen[event.choice] = counts[event.choice] + 1
+                write(event)
+            }
+            counts[event.choice] += 1
+            index += 1
+        }
+        return true
     }
 
-    /// Writes what a choice has to show, and its end if it has come, and takes it out of the choice.
-    mutating func take(_ state: inout ChoiceState, _ choice: Int) {
-        if format.kind == .chat, !hasBegun[choice] {
-            hasBegun[choice] = true
-            writeRole(choice)
+    /// A comment, so that nothing on the way takes a long wait for a dead connection.
+    mutating func writeKeepAlive() { append(": keep-alive\n\n") }
+
+    private mutating func write(_ event: AnswerLog.Event) {
+        append(idHead)
+        EventID.append(seen, to: &bytes)
+        append("\n")
+        switch event.kind {
+        case .role: writeRole(event.choice)
+        case .text, .finish: writeChoice(event)
+        case .usage: writeUsage(event.text)
+        case .done: append("data: [DONE]\n\n")
+        case .error:
+            append("event: error\ndata: ")
+            bytes += event.text
+            append("\n\n")
         }
-        if !state.text.isEmpty || !state.reports.isEmpty {
-            writeEvent(choice, text: state.text, reports: state.reports, finish: nil)
-        }
-        if let reason = state.finish?.openAIName { writeEvent(choice, text: [], reports: [], finish: reason) }
-        state.take()
     }
 
     private mutating func writeRole(_ choice: Int) {
@@ -56,31 +90,32 @@ struct EventWriter {
         append(tail)
     }
 
-    private mutating func writeEvent(_ choice: Int, text: [UInt8], reports: [TokenReport], finish: String?) {
+    private mutating func writeChoice(_ event: AnswerLog.Event) {
+        let isEnd = event.kind == .finish
         append(head)
-        append(choice < Self.digits.count ? Self.digits[choice] : "\(choice)")
+        append(event.choice < Self.digits.count ? Self.digits[event.choice] : "\(event.choice)")
         switch format.kind {
-        case .chat where finish != nil: append(",\"delta\":{}")
+        case .chat where isEnd: append(",\"delta\":{}")
         case .chat:
             append(",\"delta\":{\"content\":\"")
-            bytes.appendJSONEscaped(text)
+            bytes.appendJSONEscaped(event.text)
             append("\"}")
         case .completion:
             append(",\"text\":\"")
-            bytes.appendJSONEscaped(text)
+            if !isEnd { bytes.appendJSONEscaped(event.text) }
             append("\"")
         }
-        if reports.isEmpty {
+        if event.reports.isEmpty {
             append(",\"logprobs\":null")
         } else {
             var json = JSONWriter()
-            format.writeLogprobs(&json, reports)
+            format.writeLogprobs(&json, event.reports)
             append(",\"logprobs\":")
             append(json.bytes)
         }
-        if let finish {
+        if isEnd {
             append(",\"finish_reason\":\"")
-            append(finish)
+            bytes += event.text
             append("\"")
         } else {
             append(",\"finish_reason\":null")
@@ -90,35 +125,19 @@ struct EventWriter {
 
     private static let digits = (0..<10).map { "\($0)" }
 
-    /// The last events of a stream that went well.
-    mutating func writeEnd(_ generation: Generation) {
-        if includesUsage {
-            var json = JSONWriter()
-            json.object {
-                format.writeHead(&$0, object: object)
-                $0.key("choices")
-                $0.array { _ in }
-                $0.key("usage")
-                AnswerFormat.writeUsage(&$0, generation)
-            }
-            append("data: ")
-            append(json.bytes)
-            append("\n\n")
-        }
-        append("data: [DONE]\n\n")
-    }
-
-    /// The last event of a stream that did not.
-    mutating func writeError(_ error: APIError) {
+    private mutating func writeUsage(_ usage: ArraySlice<UInt8>) {
         var json = JSONWriter()
-        error.write(&json)
-        append("event: error\ndata: ")
-        append(json.bytes)
-        append("\n\n")
+        json.object {
+            format.writeHead(&$0, object: object)
+            $0.key("choices")
+            $0.array { _ in }
+        }
+        append("data: ")
+        append(Array(json.bytes.dropLast()))
+        append(",\"usage\":")
+        bytes += usage
+        append("}\n\n")
     }
-
-    /// A comment, so that nothing on the way takes a long wait for a dead connection.
-    mutating func writeKeepAlive() { append(": keep-alive\n\n") }
 
     private mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }
     private mutating func append(_ more: [UInt8]) { bytes.append(contentsOf: more) }

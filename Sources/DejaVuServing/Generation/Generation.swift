@@ -3,41 +3,35 @@ import DejaVuCore
 import DejaVuMetrics
 
 /// One HTTP request's generation: its prompts, their choices, and the events that make them grow.
-///
-/// Used by one task, which calls `end` when it knows the outcome. If the last copy goes without that, the client is
-/// taken to be gone: what runs is cancelled.
-struct Generation {
-    let requests: [Request]
-    let mailbox = GenerationMailbox()
+struct Generation: Sendable {
+    /// Empty once the generation has ended.
+    private(set) var requests: [Request]
     private(set) var choices: [ChoiceState]
+    let promptTokenCount: Int
     /// When the client's request had come in whole.
     let started: ContinuousClock.Instant
 
-    private let backend: any GenerationBackend
     private let model: any TextModel
     private let metrics: ServingMetrics
-    private let lease: GenerationLease
     private let choicesPerRequest: Int
-    /// Whether the last `advance` returned because of the time alone.
-    private(set) var wasTapped = false
     /// Whether any choice has got a token or an end.
     private(set) var hasBegun = false
     private var admitted: Int = 0
     private var lastToken: [ContinuousClock.Instant?]
-    private var submitted: ContinuousClock.Instant = .now
-    private var deliveries: [GenerationMailbox.Delivery] = []
+    private var submitted: ContinuousClock.Instant
 
     /// - Precondition: at least one request, and all with the same number of choices.
     init(
-        requests: [Request], stops: [[UInt8]], route: Route, service: ServingService, started: ContinuousClock.Instant
+        requests: [Request], stops: [[UInt8]], model: any TextModel, metrics: ServingMetrics,
+        started: ContinuousClock.Instant
     ) {
         precondition(!requests.isEmpty && requests.allSatisfy { $0.choiceCount == requests[0].choiceCount })
         self.requests = requests
-        self.backend = service.backend
-        self.model = service.model
-        self.metrics = service.metrics
+        self.model = model
+        self.metrics = metrics
         self.started = started
-        lease = GenerationLease(requests.map(\.id), route: route, mailbox: mailbox, service: service)
+        submitted = started
+        promptTokenCount = requests.reduce(0) { $0 + $1.prompt.count }
         choicesPerRequest = requests[0].choiceCount
         choices = requests.flatMap { request in
             (0..<request.choiceCount).map { _ in ChoiceState(request: request, stops: stops) }
@@ -46,58 +40,60 @@ struct Generation {
     }
 
     var isFinished: Bool { choices.allSatisfy { $0.finish != nil } }
-    var isAdmitted: Bool { admitted == requests.count }
-    var promptTokenCount: Int { requests.reduce(0) { $0 + $1.prompt.count } }
+    var isAdmitted: Bool { admitted >= requests.count }
     var outputTokenCount: Int { choices.reduce(0) { $0 + $1.tokenCount } }
 
-    mutating func submit() {
-        submitted = .now
-        lease.begin()
-        for request in requests { backend.submit(request, to: mailbox) }
+    /// The requests go to the controller now.
+    mutating func submit() { submitted = .now }
+
+    /// Forgets what only a running generation needs.
+    mutating func end() { requests = [] }
+
+    /// What an event did.
+    enum Change: Sendable {
+        case none
+        case choice(Int)
+        /// A stop string ended this one, which the controller does not know yet.
+        case stopped(Int, RequestID, choice: Int)
     }
 
-    /// Waits for events and takes them in.
+    /// Takes an event in.
     ///
-    /// - Parameter onChange: called after each event that changed a choice, which it may `take` from.
-    /// - Throws: what to tell the client when the request cannot be completed; `clientGone` if the task was cancelled.
-    mutating func advance(
-        _ onChange: (_ index: Int, _ choice: inout ChoiceState) -> Void = { _, _ in }
-    ) async throws(APIError) {
-        guard await mailbox.receive(into: &deliveries) else { throw Self.clientGone }
-        wasTapped = deliveries.isEmpty
-        for delivery in deliveries {
-            guard let index = try take(delivery) else { continue }
-            hasBegun = true
-            onChange(index, &choices[index])
-            if let reason = choices[index].finish, let error = APIError(ended: reason) { throw error }
-        }
-    }
-
-    /// What `advance` throws when the task was cancelled, which happens when the connection is gone.
-    static let clientGone = APIError(
-        status: 499, type: "server_error", code: "client_gone", message: "The client closed the connection.")
-
-    /// - Returns: the choice that changed, if any did.
-    private mutating func take(_ delivery: GenerationMailbox.Delivery) throws(APIError) -> Int? {
+    /// - Parameter onChange: called with a choice that changed, which it may `take` from.
+    /// - Throws: what to tell the client when the request cannot be completed.
+    mutating func take(
+        _ delivery: GenerationMailbox.Delivery, onChange: (_ index: Int, _ choice: inout ChoiceState) -> Void
+    ) throws(APIError) -> Change {
+        let change: Change
+        let index: Int
         switch delivery.event {
         case .admitted:
             admitted += 1
             metrics.queueTime.observe(seconds(from: submitted, to: delivery.at))
-            return nil
+            return .none
         case .token(let id, let choice, let token):
-            guard let index = index(id, choice), choices[index].finish == nil else { return nil }
+            guard let found = self.index(id, choice), choices[found].finish == nil else { return .none }
+            index = found
             observe(index, delivery.at)
             choices[index].accept(token, model: model)
-            if choices[index].hasFoundStop { backend.finish(id, choice: choice) }
-            return index
+            change = choices[index].hasFoundStop ? .stopped(index, id, choice: choice) : .choice(index)
         case .finished(let id, let choice, let reason):
-            guard let index = index(id, choice), choices[index].finish == nil else { return nil }
+            guard let found = self.index(id, choice), choices[found].finish == nil else { return .none }
+            index = found
             choices[index].end(reason)
-            return index
+            change = .choice(index)
         case .refused(_, let refusal):
             throw APIError(refusal.error, retryAfter: refusal.retryAfter)
         }
+        hasBegun = true
+        onChange(index, &choices[index])
+        if let reason = choices[index].finish, let error = APIError(ended: reason) { throw error }
+        return change
     }
+
+    /// What is thrown to a task that was cancelled, which happens when its connection is gone.
+    static let clientGone = APIError(
+        status: 499, type: "server_error", code: "client_gone", message: "The client closed the connection.")
 
     private func index(_ id: RequestID, _ choice: Int) -> Int? {
         guard (0..<choicesPerRequest).contains(choice) else { return nil }
@@ -112,12 +108,6 @@ struct Generation {
             metrics.timeToFirstToken.observe(seconds(from: started, to: at))
         }
         lastToken[index] = at
-    }
-
-    /// Closes the books: what still runs is cancelled, and the request is counted.
-    func end(_ outcome: Outcome) {
-        guard lease.end(outcome, isFinished: isFinished) else { return }
-        metrics.count(self, outcome)
     }
 
     /// How a generation request ended, as the metrics call it.

@@ -29,5 +29,10 @@ package protocol GenerationBackend: Sendable {
     /// A stop string ended this choice.
     func finish(_ request: RequestID, choice: Int)
 
+    /// Kills a worker of this machine, as a demonstration.
+    ///
+    /// - Returns: whether there was one with this process id.
+    func killWorker(_ process: Int32) -> Bool
+
     func status() async -> ClusterStatus
 }

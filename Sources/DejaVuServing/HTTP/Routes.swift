@@ -12,6 +12,11 @@ enum Route: String, Sendable, CaseIterable {
     case model = "/v1/models/{id}"
     case chat = "/v1/chat/completions"
     case completions = "/v1/completions"
+    case request = "/v1/requests/{id}"
+    case requestEvents = "/v1/requests/{id}/events"
+    case requestCancel = "/v1/requests/{id}/cancel"
+    /// Only with `--demo`.
+    case demoKill = "/demo/kill"
     case tokenize = "/tokenize"
     case detokenize = "/detokenize"
 
@@ -21,15 +26,22 @@ enum Route: String, Sendable, CaseIterable {
     static func find(_ path: String) -> (route: Route, argument: Substring)? {
         if path.contains("{") { return nil }
         if let route = byPath[path] { return (route, "") }
-        let prefix = "/v1/models/"
-        guard path.hasPrefix(prefix), path.utf8.count > prefix.utf8.count else { return nil }
-        return (.model, path.dropFirst(prefix.count))
+        if let name = path.dropping("/v1/models/") { return (.model, name) }
+        guard let rest = path.dropping("/v1/requests/") else { return nil }
+        if !rest.contains("/") { return (.request, rest) }
+        let id = rest.prefix { $0 != "/" }
+        guard !id.isEmpty else { return nil }
+        switch rest.dropFirst(id.count) {
+        case "/events": return (.requestEvents, id)
+        case "/cancel": return (.requestCancel, id)
+        default: return nil
+        }
     }
 
     /// The method besides HEAD and OPTIONS.
     var method: HTTPRequest.Method {
         switch self {
-        case .chat, .completions, .tokenize, .detokenize: .post
+        case .chat, .completions, .tokenize, .detokenize, .requestCancel, .demoKill: .post
         default: .get
         }
     }
@@ -51,5 +63,13 @@ enum Route: String, Sendable, CaseIterable {
         case .health, .ready, .metrics, .cluster: true
         default: false
         }
+    }
+}
+
+extension String {
+    /// What is behind a prefix, if there is anything.
+    fileprivate func dropping(_ prefix: String) -> Substring? {
+        guard hasPrefix(prefix), utf8.count > prefix.utf8.count else { return nil }
+        return dropFirst(prefix.count)
     }
 }

@@ -34,11 +34,17 @@ package struct ServingConfiguration: Sendable {
     package var writeTimeout = TimeSpan.seconds(30)
     /// For a generation, queue included; it becomes the request's deadline.
     package var requestTimeout = TimeSpan.seconds(1800)
+    /// How long an answer can still be had after its end, and a request that was given a key runs on without a client.
+    package var resumeGrace = TimeSpan.seconds(60)
+    /// What may be kept for that, over all answers.
+    package var resumeBytesMax = 64 << 20
     /// How often a waiting client is told that the server is still there.
     package var keepAliveInterval = TimeSpan.seconds(10)
     /// How often timeouts are looked at.
     package var tickInterval = TimeSpan.milliseconds(500)
 
+    /// Let the page kill workers, to show what happens then; on loopback only.
+    package var isDemo = false
     /// Write prompts to the log; for debugging, never by default.
     package var logsPrompts = false
     package var version = "0"
@@ -65,6 +71,11 @@ package struct ServingConfiguration: Sendable {
                     + "everyone who can reach it",
                 subject: "listen")
         }
+        guard isLoopback || !isDemo else {
+            throw DejaVuError(
+                .invalidArgument, "a demo lets anyone kill workers, so it listens on loopback only, not on \(host)",
+                subject: "demo")
+        }
         guard (0...65535).contains(port) else {
             throw DejaVuError(.invalidArgument, "a port is from 0 to 65535, not \(port)", subject: "listen")
         }
@@ -81,8 +92,12 @@ package struct ServingConfiguration: Sendable {
         let times = [
             headerTimeout, bodyTimeout, idleTimeout, writeTimeout, requestTimeout, keepAliveInterval, tickInterval,
         ]
-        guard times.allSatisfy({ $0 > .zero }), connectionCountMax > 0, limits.bodyBytesMax > 0 else {
+        guard times.allSatisfy({ $0 > .zero }), connectionCountMax > 0, limits.bodyBytesMax > 0, resumeBytesMax > 0
+        else {
             throw DejaVuError(.invalidArgument, "timeouts and limits must be greater than 0")
+        }
+        guard (TimeSpan.zero...TimeSpan.seconds(86400)).contains(resumeGrace) else {
+            throw DejaVuError(.invalidArgument, "the resume grace is at most a day", subject: "resume-grace")
         }
     }
 

@@ -22,7 +22,8 @@ package struct ServingResponder: HTTPResponder {
     package func respond(to request: Request, context: ServingContext) async throws -> Response {
         let started = ContinuousClock.now
         let number = service.numbers.take()
-        let found = Route.find(request.uri.path)
+        var found = Route.find(request.uri.path)
+        if found?.route == .demoKill, !configuration.isDemo { found = nil }
         var exchange = Exchange(
             route: found?.route, argument: found?.argument ?? "", number: number,
             name: RequestIdentity.name(request.headers[Self.requestID], number: number), started: started,
@@ -31,7 +32,7 @@ package struct ServingResponder: HTTPResponder {
 
         var reply: Reply
         do {
-            reply = try await answer(request, exchange)
+            reply = try await answer(request, &exchange)
         } catch {
             reply = Reply(error)
             if error.status >= 500 { exchange.logger.error("\(error.code): \(error.message)") }
@@ -45,9 +46,9 @@ package struct ServingResponder: HTTPResponder {
         return name
     }()
 
-    private func answer(_ request: Request, _ exchange: Exchange) async throws(APIError) -> Reply {
+    private func answer(_ request: Request, _ exchange: inout Exchange) async throws(APIError) -> Reply {
         guard let route = exchange.route else {
-            try gatekeeper.check(request.head, needsKey: true)
+            _ = try gatekeeper.check(request.head, needsKey: true)
             throw APIError(
                 status: 404, code: "unknown_url",
                 message: "Unknown request URL. GET /openapi.json lists those there are.")
@@ -60,7 +61,7 @@ package struct ServingResponder: HTTPResponder {
                 status: 405, code: "method_not_allowed",
                 message: "\(route.rawValue) takes \(route.allowedMethods) only.")
         }
-        try gatekeeper.check(request.head, needsKey: route.needsKey)
+        exchange.owner = try gatekeeper.check(request.head, needsKey: route.needsKey)
         return try await service.handle(route, request, exchange)
     }
 
@@ -80,6 +81,7 @@ package struct ServingResponder: HTTPResponder {
                 request.method == .head || bytes.isEmpty
                 ? ResponseBody() : ResponseBody(byteBuffer: .init(bytes: bytes))
             log.write(status: reply.status, notes: reply.notes)
+        case .stream where request.method == .head: body = ResponseBody()
         case .stream(let write):
             body = ResponseBody { writer in
                 do {
@@ -101,7 +103,8 @@ package struct ServingResponder: HTTPResponder {
         headers[.accessControlExposeHeaders] = "x-request-id, retry-after"
         guard request.method == .options else { return }
         headers[.accessControlAllowMethods] = route?.allowedMethods ?? "GET, POST, OPTIONS"
-        headers[.accessControlAllowHeaders] = "authorization, content-type, x-request-id"
+        headers[.accessControlAllowHeaders] =
+            "authorization, content-type, x-request-id, idempotency-key, last-event-id"
         headers[.accessControlMaxAge] = "600"
     }
 }
@@ -116,4 +119,6 @@ struct Exchange: Sendable {
     let name: String
     let started: ContinuousClock.Instant
     var logger: Logger
+    /// Whose it is; see `Gatekeeper`.
+    var owner = ""
 }

@@ -3,7 +3,6 @@ import DejaVuCore
 import HTTPTypes
 import Hummingbird
 import Logging
-import NIOCore
 
 /// The routes that generate.
 extension ServingService {
@@ -18,38 +17,49 @@ extension ServingService {
     func generate(
         _ route: Route, _ request: HummingbirdCore.Request, _ exchange: Exchange
     ) async throws(APIError) -> Reply {
-        let plan: Plan
-        let started: ContinuousClock.Instant
+        let resumes = Resumption(request)
+        let answer: LiveAnswer
         do throws(APIError) {
             let bytes = try await body(request)
-            started = .now
-            plan = try await inPool { () throws(APIError) -> Plan in
+            let started = ContinuousClock.now
+            let key = try IdempotencyKey(resumes.key, route: route, body: bytes)
+            let lastEvent = try resumes.lastEvent()
+            if let key, let known = try answers.find(key, owner: exchange.owner) {
+                metrics.countResumed("key")
+                return try await reply(known.attach(), after: lastEvent)
+            }
+            if lastEvent != nil {
+                // A new answer would begin anew, and not where that event was.
+                throw .nothingToResume
+            }
+            let plan = try await inPool { () throws(APIError) -> Plan in
                 try route == .chat ? planChat(bytes, exchange) : planCompletion(bytes, exchange)
             }
+            answer = make(plan, route, exchange, key, started: started)
         } catch {
             metrics.count(route: route.rawValue, Generation.Outcome(error))
             throw error
         }
-        var generation = Generation(
-            requests: plan.prompts.map { self.request($0, plan.options) }, stops: plan.options.stops, route: route,
-            service: self, started: started)
-        return try await run(&generation, plan, route, exchange)
+        let counted = try answers.register(answer)
+        let reader = counted.attach()
+        if counted === answer { answer.submit() } else { metrics.countResumed("key") }
+        return try await reply(reader, after: nil)
     }
 
-    private func run(
-        _ generation: inout Generation, _ plan: Plan, _ route: Route, _ exchange: Exchange
-    ) async throws(APIError) -> Reply {
+    private func make(
+        _ plan: Plan, _ route: Route, _ exchange: Exchange, _ key: IdempotencyKey?,
+        started: ContinuousClock.Instant
+    ) -> LiveAnswer {
+        let generation = Generation(
+            requests: plan.prompts.map { self.request($0, plan.options) }, stops: plan.options.stops, model: model,
+            metrics: metrics, started: started)
+        // Nobody shall guess the ids of others.
         let format = AnswerFormat(
-            kind: route == .chat ? .chat : .completion, id: RequestIdentity.hexadecimal(exchange.number),
+            kind: route == .chat ? .chat : .completion, id: RequestIdentity.hexadecimal(.random(in: .min ... .max)),
             created: unixTime(), model: model.description)
-        generation.submit()
-        do throws(APIError) {
-            return plan.options.isStream
-                ? try await stream(&generation, plan, format) : try await answer(&generation, plan, format)
-        } catch {
-            generation.end(Generation.Outcome(error))
-            throw error
-        }
+        return LiveAnswer(
+            generation, format: format, route: route, options: plan.options, echoes: plan.echoes,
+            owner: exchange.owner, key: key, service: self)
     }
 
     // MARK: Planning
@@ -137,81 +147,5 @@ extension ServingService {
             sampling: options.sampling, outputCountMax: options.outputCountMax,
             stopTokens: options.ignoresEnd ? [] : model.stopTokens,
             deadline: backend.now + configuration.requestTimeout)
-    }
-
-    // MARK: Answering
-
-    private func answer(
-        _ generation: inout Generation, _ plan: Plan, _ format: AnswerFormat
-    ) async throws(APIError) -> Reply {
-        while !generation.isFinished { try await generation.advance() }
-        var reply = Reply.json(format.answer(generation, echoes: plan.echoes))
-        reply.notes = notes(generation)
-        generation.end(.completed)
-        return reply
-    }
-
-    /// Waits until it is clear that there will be an answer, for until the first byte an error has its status; but not
-    /// longer than the keep-alive interval, for then the client should hear something.
-    private func stream(
-        _ generation: inout Generation, _ plan: Plan, _ format: AnswerFormat
-    ) async throws(APIError) -> Reply {
-        var events = EventWriter(
-            format, choiceCount: generation.choices.count, includesUsage: plan.options.includesUsage)
-        for (choice, text) in plan.echoes.enumerated() { events.writeEcho(text, choice: choice) }
-        while !generation.isAdmitted, !generation.hasBegun, !generation.wasTapped {
-            try await generation.advance { index, choice in events.take(&choice, index) }
-        }
-        let (begun, first) = (generation, events)
-        let body = Reply.Body.stream { writer in try await send(begun, first, &writer) }
-        return Reply(
-            status: 200,
-            headers: [.contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache"], body: body)
-    }
-
-    /// Writes a stream to its end.
-    ///
-    /// - Returns: what to log; an error after the first byte has its own status here.
-    @concurrent private func send(
-        _ begun: Generation, _ first: EventWriter, _ writer: inout any ResponseBodyWriter
-    ) async throws -> Reply.End {
-        var (generation, events) = (begun, first)
-        var status = 200
-        do throws(APIError) {
-            while true {
-                if generation.isFinished { events.writeEnd(generation) }
-                if events.bytes.isEmpty, generation.wasTapped { events.writeKeepAlive() }
-                if !events.bytes.isEmpty { try await flush(&events, &writer) }
-                if generation.isFinished { break }
-                try await generation.advance { index, choice in events.take(&choice, index) }
-            }
-            generation.end(.completed)
-        } catch {
-            generation.end(Generation.Outcome(error))
-            if error == Generation.clientGone { throw error }
-            status = error.status
-            events.writeError(error)
-            try await writer.write(ByteBuffer(bytes: events.bytes))
-        }
-        try await writer.finish(nil)
-        return Reply.End(status: status, notes: notes(generation))
-    }
-
-    @concurrent private func flush(
-        _ events: inout EventWriter, _ writer: inout any ResponseBodyWriter
-    ) async throws(APIError) {
-        do {
-            try await writer.write(ByteBuffer(bytes: events.bytes))
-        } catch {
-            throw Generation.clientGone
-        }
-        events.clear()
-    }
-
-    private func notes(_ generation: Generation) -> [(String, String)] {
-        [
-            ("prompt_tokens", String(generation.promptTokenCount)),
-            ("output_tokens", String(generation.outputTokenCount)),
-        ]
     }
 }

@@ -45,6 +45,7 @@ extension ServingService {
             $0.key("model")
             writeModel(&$0)
             $0.key("version", configuration.version)
+            $0.key("demo", configuration.isDemo)
             $0.key("cluster")
             status.write(&$0)
         }

@@ -13,6 +13,19 @@ struct ServingService: Sendable {
     let metrics: ServingMetrics
     let numbers = RequestNumbers()
     let eventLoopGroup: any EventLoopGroup
+    let answers: AnswerRegistry
+
+    init(
+        configuration: ServingConfiguration, model: any TextModel, backend: any GenerationBackend,
+        metrics: ServingMetrics, eventLoopGroup: any EventLoopGroup
+    ) {
+        self.configuration = configuration
+        self.model = model
+        self.backend = backend
+        self.metrics = metrics
+        self.eventLoopGroup = eventLoopGroup
+        answers = AnswerRegistry(configuration, metrics: metrics, eventLoop: eventLoopGroup.next())
+    }
 
     func handle(_ route: Route, _ request: HummingbirdCore.Request, _ exchange: Exchange) async throws(APIError)
         -> Reply
@@ -28,6 +41,10 @@ struct ServingService: Sendable {
         case .model: return try oneModel(exchange.argument)
         case .tokenize: return try await tokenize(request)
         case .detokenize: return try await detokenize(request)
+        case .request: return try self.request(exchange)
+        case .requestEvents: return try requestEvents(request, exchange)
+        case .requestCancel: return try requestCancel(exchange)
+        case .demoKill: return try await demoKill(request)
         case .chat, .completions: return try await generate(route, request, exchange)
         }
     }

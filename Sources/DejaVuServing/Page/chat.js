@@ -43,12 +43,15 @@ const requestHeaders = (more = {}) => settings.key ? { ...more, authorization: "
 class Failure extends Error {
   constructor(title, text, action) { super(text); this.title = title; this.action = action; }
 
+  // May be gone when the answer is asked for again.
+  isPassing = false;
+
   static of(status, error, retryAfter) {
     const text = error?.message ?? "The server answered with status " + status + ".";
     if (error?.code === "context_length_exceeded") return new Failure("Too long.", text + " A new chat starts with an empty context.", "new");
     if (status === 401) return new Failure("No access.", "This server needs an API key.", "key");
     if (status === 429) return new Failure("Busy.", text + (retryAfter ? ` It may work in ${plural(Number(retryAfter), "second")}.` : ""), "retry");
-    if (status === 503) return new Failure("Not ready.", text, "retry");
+    if (status >= 502 && status <= 504) return Object.assign(new Failure("Not ready.", text, "retry"), { isPassing: true });
     if (status >= 500) return new Failure("The server failed.", text, "retry");
     return new Failure("Not possible.", text, "retry");
   }
@@ -64,6 +67,13 @@ const chat = {
     this.usedTokens = Number(sessionStorage.getItem("used")) || 0;
     for (const message of this.messages) this.addTurn(message);
     this.changed();
+    // An answer that was being written when the page was loaded anew goes on.
+    const pending = this.pending();
+    if (pending && this.messages.at(-1)?.role === "user") this.answer(pending);
+  },
+
+  pending() {
+    try { return JSON.parse(sessionStorage.getItem("pending")); } catch { return null; }
   },
 
   changed() {
@@ -131,7 +141,7 @@ const chat = {
     if (this.messages.length) this.answer();
   },
 
-  async answer() {
+  async answer(pending = null) {
     document.querySelectorAll(".notice, .again").forEach((element) => element.remove());
     const abort = this.running = new AbortController();
     const message = { role: "assistant", content: "" };
@@ -147,12 +157,13 @@ const chat = {
     const facts = { first: null, tokens: 0, reason: null };
     let failure = null;
     try {
-      await this.stream(message, turn, abort.signal, facts);
+      await this.stream(message, turn, abort.signal, facts, pending ?? this.request());
     } catch (error) {
       if (abort.signal.aborted) facts.reason = "stopped";
       else failure = error instanceof Failure ? error : new Failure("No connection.", "The server cannot be reached, or the connection broke.", "retry");
     }
     this.running = null;
+    sessionStorage.removeItem("pending");
     setBusy(false);
     turn.removeAttribute("aria-busy");
     if (message.content || !failure) {
@@ -166,31 +177,62 @@ const chat = {
     scroll.toEnd();
   },
 
-  async stream(message, turn, signal, facts) {
+  // What is asked, under a name by which it can be asked for again.
+  request() {
     const system = settings.values.system.trim();
     const body = {
       messages: [...(system ? [{ role: "system", content: system }] : []), ...this.messages.map(({ role, content }) => ({ role, content }))],
       temperature: settings.values.temperature, stream: true, stream_options: { include_usage: true },
     };
     if (settings.values.max) body.max_tokens = settings.values.max;
-    const response = await fetch("/v1/chat/completions", {
-      method: "POST", headers: requestHeaders({ "content-type": "application/json" }), body: JSON.stringify(body), signal,
+    const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    return { key, body: JSON.stringify(body) };
+  },
+
+  // Follows an answer to its end, over as many connections as it takes.
+  async stream(message, turn, signal, facts, { key, body }) {
+    try { sessionStorage.setItem("pending", JSON.stringify({ key, body })); } catch { /* then a reload loses the answer */ }
+    // Who leaves without a word is waited for.
+    signal.addEventListener("abort", () => {
+      fetch(`/v1/requests/${key}/cancel`, { method: "POST", headers: requestHeaders(), keepalive: true }).catch(() => {});
     });
+    const draw = this.drawing(message, turn, signal);
+    const place = { id: null, hasBegun: false };
+    let [wait, news] = [250, performance.now()];
+    for (;;) {
+      const before = place.id;
+      try {
+        await this.follow(message, signal, facts, { key, body, place, draw: () => { turn.removeAttribute("data-cut"); draw(); } });
+        if (facts.reason) return;
+      } catch (error) {
+        if (signal.aborted || !place.hasBegun || (error instanceof Failure && !error.isPassing)) throw error;
+      }
+      if (place.id !== before) [wait, news] = [250, performance.now()];
+      if (performance.now() - news > 60000) throw new Failure("Cut off.", "The connection ended before the answer did, and did not come back.", "retry");
+      turn.setAttribute("data-cut", "");
+      await new Promise((resolve) => {
+        setTimeout(resolve, wait);
+        signal.addEventListener("abort", resolve, { once: true });
+      });
+      signal.throwIfAborted();
+      wait = Math.min(wait * 2, 4000);
+    }
+  },
+
+  // One connection: from the last event that came to the end, or as far as it holds.
+  async follow(message, signal, facts, { key, body, place, draw }) {
+    const headers = { "content-type": "application/json", "idempotency-key": key };
+    if (place.id) headers["last-event-id"] = place.id;
+    const response = await fetch("/v1/chat/completions", { method: "POST", headers: requestHeaders(headers), body, signal });
     if (!response.ok) {
       const answer = await response.json().catch(() => ({}));
       throw Failure.of(response.status, answer.error, response.headers.get("retry-after"));
     }
-    let isScheduled = false;
-    const draw = () => {
-      isScheduled = false;
-      if (signal.aborted || !turn.isConnected || this.running?.signal !== signal) return;
-      const prose = make("div", "prose");
-      prose.append(markdown.render(message.content));
-      turn.replaceChildren(prose);
-      scroll.toEnd();
-    };
-    for await (const event of events(response.body)) {
-      if (event.error) throw Failure.of(503, event.error);
+    place.hasBegun = true;
+    for await (const { id, data: event } of events(response.body)) {
+      if (id) place.id = id;
+      if (!event) continue;
+      if (event.error) throw Object.assign(Failure.of(503, event.error), { isPassing: false });
       if (event.usage) {
         facts.tokens = event.usage.completion_tokens;
         this.usedTokens = event.usage.total_tokens;
@@ -201,9 +243,24 @@ const chat = {
       facts.first ??= performance.now();
       facts.tokens += 1;
       message.content += choice.delta.content;
-      if (!isScheduled) { isScheduled = true; requestAnimationFrame(draw); }
+      draw();
     }
-    if (!facts.reason) throw new Failure("Cut off.", "The connection ended before the answer did.", "retry");
+  },
+
+  // Shows an answer that grows, once a frame.
+  drawing(message, turn, signal) {
+    let isScheduled = false;
+    const draw = () => {
+      isScheduled = false;
+      if (signal.aborted || !turn.isConnected || this.running?.signal !== signal) return;
+      const prose = make("div", "prose");
+      prose.append(markdown.render(message.content));
+      turn.replaceChildren(prose);
+      scroll.toEnd();
+    };
+    return () => {
+      if (!isScheduled) { isScheduled = true; requestAnimationFrame(draw); }
+    };
   },
 
   showFailure(failure) {
@@ -223,7 +280,7 @@ const chat = {
   },
 };
 
-// The events of a stream, parsed; the end mark is left out.
+// The events of a stream with their ids, parsed; the end mark has no data.
 async function* events(body) {
   const decoder = new TextDecoder();
   let buffer = "";
@@ -234,8 +291,9 @@ async function* events(body) {
     const blocks = buffer.split("\n\n");
     buffer = blocks.pop();
     for (const block of blocks) {
-      const data = block.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
-      if (data && data !== "[DONE]") yield JSON.parse(data);
+      const field = (name) => block.split("\n").filter((line) => line.startsWith(name)).map((line) => line.slice(name.length)).join("\n");
+      const data = field("data: ");
+      if (data) yield { id: field("id: "), data: data === "[DONE]" ? null : JSON.parse(data) };
     }
   }
 }

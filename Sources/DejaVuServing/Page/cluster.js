@@ -8,6 +8,10 @@ const cluster = {
   start() {
     $("strip").open = localStorage.getItem("strip") ? localStorage.getItem("strip") === "open" : innerWidth > 720;
     $("strip").addEventListener("toggle", () => localStorage.setItem("strip", $("strip").open ? "open" : "closed"));
+    $("cluster").addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-process]");
+      if (button) this.kill(button);
+    });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.poll(); });
     this.poll();
   },
@@ -30,6 +34,27 @@ const cluster = {
     }
   },
 
+  // Only with --demo.
+  async kill(button) {
+    button.disabled = true;
+    try {
+      const headers = requestHeaders({ "content-type": "application/json" });
+      const body = JSON.stringify({ process_id: Number(button.dataset.process) });
+      await fetch("/demo/kill", { method: "POST", headers, body });
+    } finally {
+      button.disabled = false;
+      this.poll();
+    }
+  },
+
+  killButton(worker) {
+    const button = make("button", "kill", "Kill");
+    button.type = "button";
+    button.dataset.process = worker.process_id;
+    button.title = `kill -9 ${worker.process_id}: ${worker.name}`;
+    return button;
+  },
+
   show(state, name, summary) {
     $("state").dataset.state = state;
     $("state").title = summary;
@@ -37,7 +62,8 @@ const cluster = {
     $("strip-summary").textContent = summary;
   },
 
-  draw({ model, cluster: now }) {
+  draw({ model, demo, cluster: now }) {
+    this.isDemo = demo;
     this.contextLength = model.context_length;
     const seconds = this.last ? (performance.now() - this.last.at) / 1000 : 0;
     const rate = seconds > 0 ? Math.max(0, now.tokens_emitted - this.last.tokens) / seconds : 0;
@@ -74,9 +100,24 @@ const cluster = {
       const role = worker.replicas.length ? (worker.replicas.every((replica) => replica.ready) ? "holds " : "loads ") +
         "a copy of stage " + held : worker.state;
       box.append(make("b", "", worker.name), make("small", "", worker.error ? "resting" : role));
+      if (this.isDemo) box.append(this.killButton(worker));
       boxes.push(box);
     }
     this.update($("cluster"), boxes);
+    this.showRecovery(now.last_recovery, now.recoveries);
+  },
+
+  // What the last death of a worker has cost.
+  showRecovery(last, count) {
+    $("recovery").hidden = !last;
+    if (!last) return;
+    const ms = (seconds) => Math.round(seconds * 1000) + " ms";
+    const parts = [["noticed", last.detect_seconds], ["placed", last.place_seconds], ["restored", last.restore_seconds],
+      ["run again", last.run_again_seconds], ["next token", last.first_token_seconds]];
+    const text = `${count === 1 ? "One recovery" : count + " recoveries"}, the last: answers paused for ${ms(last.pause_seconds)} (` +
+      parts.map(([name, seconds]) => `${name} ${ms(seconds)}`).join(", ") + `), ${plural(last.positions_run_again, "token")} computed again`;
+    if ($("recovery").textContent !== text) $("recovery").textContent = text;
+    $("recovery").title = last.reason;
   },
 
   stage(stage, pipeline, names) {
@@ -100,7 +141,9 @@ const cluster = {
     }
     const state = !worker ? "no worker" : worker.state === "serving" ? "" : " · " + worker.state;
     box.append(make("b", "", worker ? worker.name : "Stage " + (stage.index + 1)),
-      make("small", "", `layers ${stage.first_layer}–${stage.end_layer - 1}${worker ? state : " · " + state}`), load, batches);
+      make("small", "", `layers ${stage.first_layer}–${stage.end_layer - 1}${worker ? state : " · " + state}`), load, batches,
+      make("small", "copy", holder ? `copy at ${holder.name}` + (stage.replica_ready ? `, ${stage.replica_lag} behind` : ", loading") : "no copy"));
+    if (this.isDemo && worker) box.append(this.killButton(worker));
     return box;
   },
 
@@ -110,6 +153,7 @@ const cluster = {
       [...old.children].every((child, index) => child.className === "batches" || fit(child, fresh.children[index]));
     const patch = (old, fresh) => {
       if (old.title !== fresh.title) old.title = fresh.title;
+      if (fresh.dataset.process) old.dataset.process = fresh.dataset.process;
       if (fresh.dataset.worker) old.dataset.worker = fresh.dataset.worker;
       if (fresh.className === "batches") return this.dots(old, fresh);
       if (!fresh.childElementCount) {

@@ -13,6 +13,8 @@ package struct ServingMetrics: Sendable {
     let promptTokens: CounterInstrument
     let outputTokens: CounterInstrument
     let connections: GaugeInstrument
+    let resumeBytes: GaugeInstrument
+    let resumeLimit: GaugeInstrument
 
     package init(_ registry: MetricsRegistry) {
         self.registry = registry
@@ -25,6 +27,8 @@ package struct ServingMetrics: Sendable {
         promptTokens = registry.counter(MetricTable.promptTokens)
         outputTokens = registry.counter(MetricTable.outputTokens)
         connections = registry.gauge(MetricTable.connections)
+        resumeBytes = registry.gauge(MetricTable.resumeBytes)
+        resumeLimit = registry.gauge(MetricTable.resumeLimit)
     }
 
     /// Counts a generation request that was submitted.
@@ -48,6 +52,16 @@ package struct ServingMetrics: Sendable {
 
     func count(route: String, code: Int) {
         registry.counter(MetricTable.responses, [route, String(code)]).add()
+    }
+
+    /// Counts a client that came back, by how it named its request.
+    func countResumed(_ by: String) {
+        registry.counter(MetricTable.resumed, [by]).add()
+    }
+
+    /// Counts an answer that can be had no more.
+    func countDropped(_ cause: String) {
+        registry.counter(MetricTable.resumeDropped, [cause]).add()
     }
 
     func countClosed(_ cause: String) {

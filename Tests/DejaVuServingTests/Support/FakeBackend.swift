@@ -29,6 +29,7 @@ final class FakeBackend: GenerationBackend {
         var cancelled: Set<RequestID> = []
         var finished: [(RequestID, Int)] = []
         var status: ClusterStatus
+        var killed: [Int32] = []
         var waiters: [(condition: @Sendable (FakeBackend.Snapshot) -> Bool, CheckedContinuation<Void, Never>)] = []
     }
 
@@ -56,6 +57,15 @@ final class FakeBackend: GenerationBackend {
     }
     func set(_ status: ClusterStatus) { state.withLock { $0.status = status } }
     func set(_ plan: Plan) { state.withLock { $0.plan = plan } }
+    /// Workers that were killed; there are those of the status.
+    var killed: [Int32] { state.withLock { $0.killed } }
+    func killWorker(_ process: Int32) -> Bool {
+        state.withLock { state in
+            guard state.status.workers.contains(where: { $0.processID == process }) else { return false }
+            state.killed.append(process)
+            return true
+        }
+    }
     func status() async -> ClusterStatus { state.withLock { $0.status } }
 
     /// Returns once the condition holds.
