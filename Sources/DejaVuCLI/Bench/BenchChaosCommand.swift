@@ -2,6 +2,7 @@ import ArgumentParser
 import DejaVuBench
 import DejaVuCore
 import Foundation
+import UnixSignals
 
 extension Fault: ExpressibleByArgument {}
 extension FaultTarget: ExpressibleByArgument {}
@@ -69,9 +70,22 @@ struct BenchChaosCommand: AsyncParsableCommand {
         guard let model else { return }
         let server = try await OwnServer.start(model: model, arguments: serveArguments)
         let result: Result<Void, any Error>
-        do { result = .success(try await strike(server.url)) } catch { result = .failure(error) }
+        do { result = .success(try await strikeUntilSignal(server.url)) } catch { result = .failure(error) }
         await server.stop()
         try result.get()
+    }
+
+    /// The server that was started does not get this terminal's Ctrl-C, so it has to be told.
+    private func strikeUntilSignal(_ url: String) async throws {
+        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await strike(url) }
+            group.addTask {
+                for await _ in signals { throw ExitCode(130) }
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
     }
 
     private func strike(_ url: String) async throws {
@@ -133,10 +147,10 @@ private struct OwnServer {
         let url: String? = await withCheckedContinuation { continuation in
             Thread.detachNewThread {
                 var text = ""
-                while let more = try? pipe.fileHandleForReading.read(upToCount: 4096), !more.isEmpty {
+                while !text.contains("\n") {
+                    let more = pipe.fileHandleForReading.availableData
+                    if more.isEmpty { break }
                     text += String(decoding: more, as: UTF8.self)
-                    guard text.contains("\n") else { continue }
-                    break
                 }
                 let start = text.range(of: "http://")?.lowerBound
                 continuation.resume(returning: start.map { String(text[$0...].prefix { !$0.isWhitespace }) })
