@@ -114,7 +114,8 @@ private func jobs(_ count: Int, prompt: Int, outputs: Int) -> [PerformanceScenar
     #expect(!choice.topology.isDisaggregated && !choice.swaps)
     #expect(plan.reasons.contains { $0.hasPrefix("Do not disaggregate") })
     #expect(plan.reasons.contains { $0.hasPrefix("Do not swap") })
-    #expect(!plan.serveOptions.contains("--prompt-stages"))
+    #expect(plan.servable == plan.choice)
+    #expect(plan.serveOptions != nil)
 }
 
 @Test func planner_linkThatIsTooSlow_doesNotDisaggregate() throws {
@@ -161,7 +162,10 @@ private func jobs(_ count: Int, prompt: Int, outputs: Int) -> [PerformanceScenar
     #expect(slow.candidates.contains { $0.swaps })
     let fast = try plan(copy: 1e13)
     #expect(fast.choice?.swaps == true)
-    #expect(fast.serveOptions.suffix(2) == ["--swap", "on"])
+    // What `serve` cannot do is never printed as a line to type.
+    #expect(fast.servable?.swaps == false)
+    #expect(fast.serveOptions?.contains("--swap") == false)
+    #expect(fast.reasons.contains { $0.contains("cannot do that yet") })
     #expect(fast.reasons.contains { $0.hasPrefix("Swap") })
 }
 

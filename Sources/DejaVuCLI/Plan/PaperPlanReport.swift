@@ -74,13 +74,13 @@ struct PaperPlanReport: Encodable {
             self.promptStages = promptStages
             self.tokenStages = tokenStages
             decision = "disaggregate: \(promptStages) prompt + \(tokenStages) token machines"
-            serve = "dejavu serve MODEL --prompt-stages \(promptStages) --token-stages \(tokenStages)"
         case .stayColocated(let reason):
             promptStages = nil
             tokenStages = nil
             decision = "stay colocated: \(reason)"
-            serve = "dejavu serve MODEL" + (machines > 1 ? " --stages \(machines)" : "")
         }
+        // `serve` has no pipelines for prompts alone yet.
+        serve = "dejavu serve MODEL" + (machines > 1 ? " --stages \(machines)" : "")
     }
 
     var text: String {

@@ -33,7 +33,7 @@ struct PlanReport: Encodable {
     let reasons: [String]
     let gainsOfDisaggregation: [Gain]
     let breakEven: String
-    /// nil if nothing can run.
+    /// nil if nothing can run that fits.
     let serve: String?
 
     init(_ planner: Planner, _ plan: Plan, _ gains: [Planner.Gain]) {
@@ -54,7 +54,7 @@ struct PlanReport: Encodable {
         reasons = plan.reasons
         gainsOfDisaggregation = gains.map { Gain(outputTokens: $0.outputCount, gain: $0.gain) }
         breakEven = Self.breakEven(gains, margin: planner.margin)
-        serve = plan.choice.map { _ in (["dejavu serve MODEL"] + plan.serveOptions).joined(separator: " ") }
+        serve = plan.serveOptions.map { (["dejavu serve MODEL"] + $0).joined(separator: " ") }
     }
 
     /// Lengths of answers at which disaggregation is tried.
@@ -138,7 +138,8 @@ struct PlanReport: Encodable {
         }
         return Figure(
             title: "\(profile) on \(machines) machines", subtitle: reasons.joined(separator: " "),
-            note: serve ?? "nothing fits", panelWidth: max(720, Double(rows.count) * 70), panelHeight: 300,
+            note: serve ?? "`dejavu serve` can run nothing that fits", panelWidth: max(720, Double(rows.count) * 70),
+            panelHeight: 300,
             panels: panels)
     }
 }

@@ -6,6 +6,8 @@ package struct Plan: Sendable {
     package let candidates: [Planner.Candidate]
     /// nil if nothing can run.
     package let choice: Planner.Candidate?
+    /// The best of what `dejavu serve` runs today: one kind of pipeline, KV on the devices alone. nil if none fits.
+    package let servable: Planner.Candidate?
     /// Sentences.
     package let reasons: [String]
 
@@ -13,6 +15,7 @@ package struct Plan: Sendable {
         self.candidates = candidates
         guard let best = planner.best(candidates) else {
             choice = nil
+            servable = nil
             reasons = ["Nothing fits: " + (candidates.compactMap(\.obstacle).first ?? "there are no machines") + "."]
             return
         }
@@ -22,7 +25,10 @@ package struct Plan: Sendable {
         }.map(\.element)
         let choice = ranked.first { planner.advantage(of: best, over: $0) <= 1 + planner.margin } ?? best
         self.choice = choice
-        reasons = Self.reasons(planner, candidates, choice: choice)
+        servable = Self.effort(choice) == 0 ? choice : planner.best(candidates.filter { Self.effort($0) == 0 })
+        reasons =
+            Self.reasons(planner, candidates, choice: choice)
+            + (servable == choice ? [] : ["`dejavu serve` cannot do that yet: the line below is the best that it can."])
     }
 
     private static func effort(_ candidate: Planner.Candidate) -> Int {
@@ -82,18 +88,9 @@ package struct Plan: Sendable {
     private static func times(_ factor: Double) -> String { "\((factor * 1000).rounded() / 1000)x" }
     private static func percent(_ share: Double) -> String { "\(Int((share * 100).rounded()))%" }
 
-    /// The options of `dejavu serve` for the choice; empty for one worker without swapping.
-    package var serveOptions: [String] {
-        guard let choice else { return [] }
-        var options: [String] = []
-        switch choice.topology {
-        case .colocated(let stages, let pipelines):
-            if stages > 1 { options += ["--stages", "\(stages)"] }
-            if pipelines > 1 { options += ["--pipelines", "\(pipelines)"] }
-        case .disaggregated(let promptStages, let tokenStages):
-            options += ["--prompt-stages", "\(promptStages)", "--token-stages", "\(tokenStages)"]
-        }
-        if choice.swaps { options += ["--swap", "on"] }
-        return options
+    /// The options of `dejavu serve` for `servable`; nil if it can run nothing that fits.
+    package var serveOptions: [String]? {
+        guard case .colocated(let stages, let pipelines) = servable?.topology else { return nil }
+        return (stages > 1 ? ["--stages", "\(stages)"] : []) + (pipelines > 1 ? ["--pipelines", "\(pipelines)"] : [])
     }
 }
