@@ -105,6 +105,9 @@ package enum MetricTable {
     package static let takeovers = MetricDefinition(
         "dejavu_takeovers_total", .counter, unit: "stages",
         help: "Stages that the holder of their replica took over.")
+    package static let moves = MetricDefinition(
+        "dejavu_moves_total", .counter, unit: "stages",
+        help: "Stages that went to another worker by plan, without anything being run again.")
     package static let positionsRunAgain = MetricDefinition(
         "dejavu_positions_run_again_total", .counter, unit: "positions",
         help: "Positions that all stages had committed and that were run again because one stage was lost.")
@@ -160,7 +163,7 @@ package enum MetricTable {
         requests, choices, responses, connections, connectionsRefused, resumed, resumeBytes,
         resumeLimit, resumeDropped, ready, queueLength, queueLimit, queueTokens,
         queueTokensLimit, runningSequences, parkedSequences, workers, kvUsed, kvLimit, microbatches, stagePasses,
-        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, positionsRunAgain,
+        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, moves, positionsRunAgain,
         sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,
         emulatedPasses, emulatedSeconds, emulationValid, processSeconds, processResident, processStart, buildInfo,
         seriesDropped,

@@ -54,6 +54,13 @@ final class RawPeer {
         }
     }
 
+    /// Bytes that have come and were not heard yet.
+    var unheardBytes: Int {
+        var count: Int32 = 0
+        _ = ioctl(descriptor, UInt(FIONREAD), &count)
+        return Int(count)
+    }
+
     /// Ends its half of the connection; it can still hear.
     func sayNoMore() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 

@@ -20,6 +20,7 @@ extension ClusterStatus {
             MetricSample(MetricTable.passes, ["voided"], Double(counters.passesVoided)),
             MetricSample(MetricTable.recoveries, [], Double(counters.recoveries)),
             MetricSample(MetricTable.takeovers, [], Double(counters.takeovers)),
+            MetricSample(MetricTable.moves, [], Double(counters.moves)),
             MetricSample(MetricTable.positionsRunAgain, [], Double(counters.positionsRunAgain)),
             MetricSample(MetricTable.sequencesAtRisk, [], Double(sequencesAtRisk)),
             MetricSample(MetricTable.positionsAtRisk, [], Double(positionsAtRisk)),

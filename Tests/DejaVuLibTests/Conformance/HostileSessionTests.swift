@@ -190,8 +190,9 @@ private let messagesOfAllKinds: [PeerMessage] = {
 
 @Test func session_urgentFrame_goesBeforeTheNextChunkOfALessUrgentOne() async throws {
     let opened = Mutex<PeerTransport?>(nil)
+    let loop = loop()
     let listener = try await LinkTransport.listen(
-        at: .tcp(host: "127.0.0.1", port: 0), as: endpoint(worker("far")), serving: StoreServer([:]), on: loop(),
+        at: .tcp(host: "127.0.0.1", port: 0), as: endpoint(worker("far")), serving: StoreServer([:]), on: loop,
         bytesInFlightMax: 256 << 20, opened: { transport in opened.withLock { $0 = transport } },
         refused: { Issue.record("refused: \($0)") })
     let peer = try RawPeer(connectedTo: listener.address)
@@ -204,11 +205,20 @@ private let messagesOfAllKinds: [PeerMessage] = {
         throw DejaVuError(.internalError, "no begin")
     }
     peer.say(PeerMessage.credit(number, bytes: 64 << 20).message)
+    var (unheard, turnsWithoutMore) = (0, 0)
+    while turnsWithoutMore < 30 {
+        try await Task.sleep(for: .milliseconds(10))
+        try await loop.submit {}.get()
+        let now = peer.unheardBytes
+        turnsWithoutMore = now == unheard && now > 0 ? turnsWithoutMore + 1 : 0
+        unheard = now
+    }
     var urgent: [Posting] = []
     for sequence in 2...4 as ClosedRange<UInt64> {
         urgent.append(try await transport.post(SequenceID(sequence), 0..<1, rowBytes: 400_000, priority: .swapIn))
     }
-    try await Task.sleep(for: .milliseconds(100))
+    // Now all of them wait for the socket.
+    try await loop.submit {}.get()
     var owners: [UInt64] = []
     while owners.count < 256 + 6, let message = try peer.hear() {
         if message.kind == PeerProtocol.Kind.chunk {
