@@ -63,8 +63,8 @@ struct EventWriter {
         return true
     }
 
-    /// A comment, so that nothing on the way takes a long wait for a dead connection. No blank line ends it: OpenAI's own
-    /// client would take that for an event without data once an event with an id has come.
+    /// A comment, so that nothing on the way takes a long wait for a dead connection. No blank line ends it: OpenAI's
+    /// own client would take that for an event without data once an event with an id has come.
     mutating func writeKeepAlive() { append(": keep-alive\n") }
 
     private mutating func write(_ event: AnswerLog.Event) {
