@@ -15,6 +15,7 @@ struct SimulatedProcess: Sendable {
         case releaseReplica(ReplicaID, SequenceID)
         case promote(ReplicaID, EngineID)
         case release(EngineID, SequenceID)
+        case releaseLanded(EngineID, SequenceID)
         case compute(EngineID, Pass, [UInt64]?)
     }
     /// A stage's engine, and what it copies to holders.

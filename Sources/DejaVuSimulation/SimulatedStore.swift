@@ -23,7 +23,7 @@ struct SimulatedStore: Sendable {
     /// What comes from elsewhere: at most a few.
     var landings: [Landing] = []
     /// Released sequences whose memory is not quiet yet, by ticket.
-    var releasing: [(ticket: UInt64, sequence: SequenceID)] = []
+    var releasing: [(ticket: UInt64, answer: WorkerEvent)] = []
 
     init(engine: EmulatedStage, replica: ReplicaID?) {
         layers = engine.layers

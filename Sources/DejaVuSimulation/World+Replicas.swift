@@ -9,6 +9,7 @@ extension World {
         switch job {
         case .open(let engine, let record, let cells): open(slot, engine, record, cells)
         case .release(let engine, let sequence): release(slot, engine, sequence)
+        case .releaseLanded(let engine, let sequence): releaseLanded(slot, engine, sequence)
         case .adopt(let engine, let record, let ticket): adopt(slot, engine, record, ticket)
         case .unload(let engine): unload(slot, engine)
         case .dropReplica(let id): processes[slot].replicas.removeAll { $0.replica == id }
@@ -54,7 +55,7 @@ extension World {
             let settled = processes[slot].replicas[index].ledger.release(sequence)
         else { return note("process \(slot) was told to release \(sequence) in \(id), which it has not") }
         processes[slot].replicas[index].engine.release(sequence)
-        processes[slot].replicas[index].releasing.append((ticket.number, sequence))
+        processes[slot].replicas[index].releasing.append((ticket.number, .replicaReleased(id, sequence)))
         settle(settled, slot, .replica(index))
     }
 
@@ -73,6 +74,17 @@ extension World {
         processes[slot].stages[stage].book.sourceReleased(sequence)
     }
 
+    private mutating func releaseLanded(_ slot: Int, _ engine: EngineID, _ sequence: SequenceID) {
+        guard let stage = processes[slot].stage(engine) else { return work(slot, .landedReleased(engine, sequence)) }
+        guard let ticket = processes[slot].stages[stage].store.ledger.ticket(of: sequence),
+            let settled = processes[slot].stages[stage].store.ledger.release(sequence)
+        else { return note("process \(slot) was told to release \(sequence), which has not landed there") }
+        processes[slot].stages[stage].store.engine.release(sequence)
+        processes[slot].stages[stage].book.sourceReleased(sequence)
+        processes[slot].stages[stage].store.releasing.append((ticket.number, .landedReleased(engine, sequence)))
+        settle(settled, slot, .stage(stage))
+    }
+
     private mutating func unload(_ slot: Int, _ engine: EngineID) {
         guard let stage = processes[slot].stage(engine) else { return }
         for link in processes[slot].stages.remove(at: stage).bulk { quieten(link, from: slot) }
@@ -86,7 +98,6 @@ extension World {
         }
         var store = processes[slot].replicas.remove(at: index)
         store.replica = nil
-        store.releasing.removeAll()
         let marks = store.engine.openSequences.map {
             SequenceMark(sequence: $0, watermark: store.engine.watermark(of: $0))
         }
@@ -101,9 +112,19 @@ extension World {
         note(processes[slot].stages[stage].store.engine.adopt(record))
         do throws(DejaVuError) {
             settle(try processes[slot].stages[stage].store.ledger.renew(ticket), slot, .stage(stage))
+            forgetParts(slot, stage, record.id)
         } catch {
             note("the ledger of process \(slot) refuses the new ticket of \(record.id): \(error)")
         }
+    }
+
+    /// What only some layers of the stage have.
+    private mutating func forgetParts(_ slot: Int, _ stage: Int, _ sequence: SequenceID) {
+        var ledger = processes[slot].stages[stage].store.ledger
+        let least = ledger.watermark(of: sequence, layers: ledger.layers)
+        let (_, settled) = ledger.lower(sequence, layers: ledger.layers, to: least)
+        processes[slot].stages[stage].store.ledger = ledger
+        settle(settled, slot, .stage(stage))
     }
 
     /// Tells what one call of a ledger has settled besides what was asked.
@@ -113,8 +134,7 @@ extension World {
             guard let index = processes[slot][place].releasing.firstIndex(where: { $0.ticket == number }) else {
                 continue
             }
-            let sequence = processes[slot][place].releasing.remove(at: index).sequence
-            if let replica = processes[slot][place].replica { work(slot, .replicaReleased(replica, sequence)) }
+            work(slot, processes[slot][place].releasing.remove(at: index).answer)
         }
     }
 }

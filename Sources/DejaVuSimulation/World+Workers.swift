@@ -92,6 +92,7 @@ extension World {
             replicate(slot, engine, sequence, ticket, to: holder)
         case .endReplication(let engine, let holder): endReplication(slot, engine, to: holder)
         case .release(let engine, let sequence): add(slot, .release(engine, sequence))
+        case .releaseLanded(let engine, let sequence): add(slot, .releaseLanded(engine, sequence))
         case .compute(let engine, let pass, let handle):
             checkCurrent(pass, slot)
             add(slot, .compute(engine, pass, handle.map { take($0, slot) }))

@@ -299,3 +299,40 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
     let retired = bench.hear(.retire(PipelineID(0), stageIndex: 2))
     #expect(retired == [.unload(EngineID(2))])
 }
+
+/// "`.released` is answered when no frame can land there": also where a replica has become the stage.
+@Test func worker_sequenceOfATakenReplica_isReleasedWhenNoFrameCanLand() {
+    for takenFirst in [true, false] {
+        var bench = Bench(stageIndex: 2)
+        bench.hear(.controllerConnected(bench.term))
+        bench.hear(.welcome(WorkerID(1)))
+        let place = bench.place()
+        let replica = ReplicaID(7)
+        bench.hear(
+            .hold(
+                ReplicaAssignment(
+                    id: replica, pipeline: place.pipeline, stageIndex: 2, stageCount: 3, layers: place.layers,
+                    cellCount: place.cellCount)))
+        bench.hear(.replicaLoaded(replica))
+        let record = SequenceRecord(
+            id: SequenceID(1), request: RequestID(1), choice: 0, prompt: [1, 2, 3], sampling: .greedy,
+            outputCountMax: 18, stopTokens: [])
+        let ticket = Ticket(
+            number: 1, sequence: record.id, layers: place.layers, positionLimit: 20, writer: Incarnation(4))
+        bench.hear(.openReplica(replica, record, cells: CellRun(start: 0, count: 256), ticket: ticket))
+        let taken = StageAssignment(
+            pipeline: place.pipeline, epoch: place.epoch, stageIndex: 2, stageCount: 3, layers: place.layers,
+            cellCount: place.cellCount, next: nil, replica: replica)
+        let promoted = WorkerEvent.promoted(replica, [SequenceMark(sequence: record.id, watermark: 2)])
+        bench.hear(.assign(taken))
+        if takenFirst { bench.hear(promoted) }
+        let asked = bench.hear(.release(record.id))
+        #expect(asked == [.releaseLanded(EngineID(1), record.id)])
+        if !takenFirst {
+            let ready = bench.hear(promoted)
+            #expect(ready == [.send(.assigned(place.pipeline, place.epoch, stageIndex: 2, []))])
+        }
+        let answer = bench.hear(.landedReleased(EngineID(1), record.id))
+        #expect(answer == [.send(.released(record.id))])
+    }
+}

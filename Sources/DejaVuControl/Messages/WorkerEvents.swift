@@ -55,6 +55,8 @@ public enum WorkerEvent: Hashable, Codable, Sendable {
     case replicaReleased(ReplicaID, SequenceID)
     /// The answer to `.promote`: what is committed.
     case promoted(ReplicaID, [SequenceMark])
+    /// The answer to `.releaseLanded`: nobody can write to its cells any more.
+    case landedReleased(EngineID, SequenceID)
 }
 
 /// Everything that the worker machine can ask of its process.
@@ -74,6 +76,8 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case disconnect(Incarnation)
     case open(EngineID, SequenceRecord, cells: CellRun, Ticket)
     case release(EngineID, SequenceID)
+    /// Release a sequence to whose cells frames may still be written. Answered by `.landedReleased`.
+    case releaseLanded(EngineID, SequenceID)
     /// Run an engine; at most one at a time. Answered by `.computed` or `.computeFailed`. The handle is used up.
     case compute(EngineID, Pass, RowsHandle?)
     /// Send rows to the worker of that stage, with the term, in order. The handle is used up.
@@ -97,7 +101,7 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     /// The replica's engine becomes the stage's, under that name. Answered by `.promoted`.
     case promote(ReplicaID, EngineID)
     /// A sequence that came with the replica: its record, as far as it is known now, and the ticket in place of the one
-    /// that the old source has. Frames of that one are refused from here on.
+    /// that the old source has. Frames of that one are refused from here on. What only some layers have is forgotten.
     case adopt(EngineID, SequenceRecord, Ticket)
     /// Copy what the stage holds of a sequence, and will hold until its release, to a holder.
     case replicate(EngineID, SequenceID, Ticket, to: PeerAddress)

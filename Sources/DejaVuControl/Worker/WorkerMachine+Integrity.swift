@@ -19,7 +19,13 @@ extension WorkerMachine {
             precondition(seats[index].stage.pipeline == seats[0].stage.pipeline, "stages of two pipelines")
         }
         checkReplicas()
-        precondition(releases.isEmpty || running != nil || !holds.isEmpty, "a release waits for nothing")
+        for release in releases.values {
+            precondition(
+                (release.waitsForPass && running != nil) || !release.replicas.isEmpty || !release.engines.isEmpty,
+                "a release waits for nothing")
+            precondition(
+                release.engines.allSatisfy { seat(of: $0) != nil }, "a release waits for an engine that is gone")
+        }
     }
 
     private func check(_ seat: Seat) {

@@ -17,6 +17,8 @@ extension WorkerMachine {
     struct OpenSequence: Hashable {
         var cells: CellRun
         var watermark: Int
+        /// Whether frames were let into its cells: they are quiet only when none lands.
+        var isForeign = false
     }
     /// A stage that the worker runs, or will.
     struct Seat: Sendable {
@@ -24,6 +26,8 @@ extension WorkerMachine {
         var engine: Engine
         /// The replica that is becoming its engine.
         var promoting: ReplicaID?
+        /// The replica that its engine was.
+        var origin: ReplicaID?
         /// Whether the controller knows that the stage is ready.
         var announced = false
         /// Whether a pass of this epoch failed here: no other one starts.
@@ -49,6 +53,8 @@ extension WorkerMachine {
         var waitsForPass: Bool
         /// Replicas in which a frame may still land.
         var replicas: [ReplicaID] = []
+        /// Engines of stages in whose cells a frame may still land.
+        var engines: [EngineID] = []
     }
     struct Work: Hashable {
         var pass: Pass

@@ -88,14 +88,13 @@ extension WorkerMachine {
     mutating func promoted(_ id: ReplicaID, _ marks: [SequenceMark]) {
         guard let index = seats.firstIndex(where: { $0.promoting == id }), let hold = holds.remove(id) else { return }
         seats[index].promoting = nil
+        seats[index].origin = id
         seats[index].engine.ready = true
-        let engine = seats[index].engine.id
         for mark in marks {
             guard let held = hold.sequences[mark.sequence] else { continue }
             seats[index].sequences.insert(
-                OpenSequence(cells: held.cells, watermark: mark.watermark), for: mark.sequence)
+                OpenSequence(cells: held.cells, watermark: mark.watermark, isForeign: true), for: mark.sequence)
         }
-        forgetReleases(in: id) { machine, sequence in machine.actions.append(.release(engine, sequence)) }
         announceIfReady()
     }
 

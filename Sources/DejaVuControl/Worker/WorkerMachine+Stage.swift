@@ -71,13 +71,15 @@ extension WorkerMachine {
             forgetReleases(in: replica)
         }
         actions.append(.unload(seat.engine.id))
+        forgetReleases(of: seat)
     }
 
     /// Gives a stage up, with all that was open there. Its engine knows no sequences any more.
     ///
-    /// - Returns: the engine, if there is one, for another use or to be dropped.
+    /// - Returns: the engine, if there is one, for another use or to be dropped. There is none if frames may still be
+    ///   written to its cells: nobody else must get them.
     mutating func leave(_ index: Int) -> Engine? {
-        guard seats[index].promoting == nil else {
+        guard seats[index].promoting == nil, !mayBeWritten(seats[index]) else {
             drop(index)
             return nil
         }
@@ -87,6 +89,13 @@ extension WorkerMachine {
         for holder in seat.holders { actions.append(.endReplication(seat.engine.id, to: holder)) }
         for sequence in seat.sequences.keys { actions.append(.release(seat.engine.id, sequence)) }
         return seat.engine
+    }
+
+    private func mayBeWritten(_ seat: Seat) -> Bool {
+        seat.sequences.values.contains { $0.isForeign }
+            || releases.values.contains {
+                $0.engines.contains(seat.engine.id) || (seat.origin.map($0.replicas.contains) ?? false)
+            }
     }
 
     mutating func retire(_ pipeline: PipelineID, stageIndex: Int) {
@@ -193,40 +202,56 @@ extension WorkerMachine {
     }
 
     mutating func release(_ sequence: SequenceID) {
-        for index in seats.indices where seats[index].sequences.remove(sequence) != nil {
-            seats[index].tickets.revoke(sequence)
-            actions.append(.release(seats[index].engine.id, sequence))
-        }
         guard !releases.contains(sequence) else {
             counters.messagesWrong += 1
             return
         }
         // A pass that still runs may write to the cells; the answer waits for its end.
         var release = Release(waitsForPass: running != nil)
+        for index in seats.indices {
+            guard let open = seats[index].sequences.remove(sequence) else { continue }
+            seats[index].tickets.revoke(sequence)
+            let engine = seats[index].engine.id
+            if open.isForeign { release.engines.append(engine) }
+            actions.append(open.isForeign ? .releaseLanded(engine, sequence) : .release(engine, sequence))
+        }
         for index in holds.indices where holds[at: index].sequences.remove(sequence) != nil {
             let id = holds.keys[index]
-            release.replicas.append(id)
-            if !isPromoting(id) { actions.append(.releaseReplica(id, sequence)) }
+            if let seat = seats.first(where: { $0.promoting == id }) {
+                release.engines.append(seat.engine.id)
+                actions.append(.releaseLanded(seat.engine.id, sequence))
+            } else {
+                release.replicas.append(id)
+                actions.append(.releaseReplica(id, sequence))
+            }
         }
         releases.insert(release, for: sequence)
         answerRelease(sequence)
     }
 
     mutating func answerRelease(_ sequence: SequenceID) {
-        guard let release = releases[sequence], !release.waitsForPass, release.replicas.isEmpty else { return }
+        guard let release = releases[sequence], !release.waitsForPass, release.replicas.isEmpty,
+            release.engines.isEmpty
+        else { return }
         releases.remove(sequence)
         send(.released(sequence))
     }
 
     /// With a replica's engine everything is gone that a frame could be written to.
-    mutating func forgetReleases(in replica: ReplicaID, tell: (inout WorkerMachine, SequenceID) -> Void = { _, _ in }) {
-        for sequence in releases.keys {
-            guard let index = releases.index(of: sequence),
-                let at = releases[at: index].replicas.firstIndex(of: replica)
-            else { continue }
-            releases[at: index].replicas.remove(at: at)
-            tell(&self, sequence)
-            answerRelease(sequence)
-        }
+    mutating func forgetReleases(in replica: ReplicaID) {
+        for sequence in releases.keys { replicaReleased(replica, sequence) }
+    }
+
+    /// The same for a stage's engine.
+    private mutating func forgetReleases(of seat: Seat) {
+        for sequence in releases.keys { landedReleased(seat.engine.id, sequence) }
+        if let replica = seat.origin { forgetReleases(in: replica) }
+    }
+
+    mutating func landedReleased(_ engine: EngineID, _ sequence: SequenceID) {
+        guard let index = releases.index(of: sequence), let at = releases[at: index].engines.firstIndex(of: engine)
+        else { return }
+        releases[at: index].engines.remove(at: at)
+        answerRelease(sequence)
     }
 }

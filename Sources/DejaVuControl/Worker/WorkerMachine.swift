@@ -80,6 +80,7 @@ package struct WorkerMachine: Sendable {
         case .landed(let id, let marks): landed(id, marks)
         case .replicaReleased(let id, let sequence): replicaReleased(id, sequence)
         case .promoted(let id, let marks): promoted(id, marks)
+        case .landedReleased(let engine, let sequence): landedReleased(engine, sequence)
         }
         startNext()
         defer { actions.removeAll(keepingCapacity: true) }

@@ -14,6 +14,7 @@ enum ComputeOrder: Sendable {
     case open(EngineID, SequenceRecord, cells: CellRun, Ticket)
     case adopt(EngineID, SequenceRecord, Ticket)
     case release(EngineID, SequenceID)
+    case releaseLanded(EngineID, SequenceID)
     case run(EngineID, Pass, rows: ByteBuffer?)
     /// With who is to be told of frames that land there.
     case loadReplica(ReplicaAssignment, landed: @Sendable (SequenceMark) -> Void)
@@ -37,6 +38,7 @@ enum ComputeReport: Sendable {
     case replicaOpened(ReplicaID, SequenceID)
     case replicaReleased(ReplicaID, SequenceID)
     case promoted(EngineID, ReplicaAssignment, StageStore, [SequenceMark])
+    case landedReleased(EngineID, SequenceID)
 }
 
 /// The one thread of a worker that computes. It owns the engines: no other thread touches them.
@@ -170,6 +172,11 @@ private struct ComputeLoop {
         case .release(let id, let sequence):
             stages[id]?.engine.release(sequence)
             stages[id]?.store.release(sequence)
+        case .releaseLanded(let id, let sequence):
+            let report = report
+            guard let stage = stages[id] else { return report(.landedReleased(id, sequence)) }
+            stage.engine.release(sequence)
+            stage.store.release(sequence) { report(.landedReleased(id, sequence)) }
         case .run(let id, let pass, let rows): run(id, pass, rows)
         case .loadReplica(let assignment, let landed): loadReplica(assignment, landed)
         case .dropReplica(let id): replicas[id] = nil

@@ -145,6 +145,7 @@ final class WorkerCore {
             replicas?.withdraw(assignment.id)
             sources[engine] = ReplicaSource(core: self, engine, store, pipeline: assignment.pipeline)
             handle(.promoted(assignment.id, marks))
+        case .landedReleased(let engine, let sequence): handle(.landedReleased(engine, sequence))
         default: preconditionFailure("a report that is not of a replica")
         }
     }
@@ -215,6 +216,9 @@ final class WorkerCore {
             compute.order(.openReplica(id, record, cells: cells, ticket))
         case .releaseReplica(let id, let sequence): compute.order(.releaseReplica(id, sequence))
         case .promote(let id, let engine): compute.order(.promote(id, engine))
+        case .releaseLanded(let engine, let sequence):
+            sources[engine]?.release(sequence)
+            compute.order(.releaseLanded(engine, sequence))
         case .adopt(let engine, let record, let ticket): compute.order(.adopt(engine, record, ticket))
         case .replicate(let engine, let sequence, let ticket, let holder):
             sources[engine]?.replicate(sequence, ticket, to: holder)

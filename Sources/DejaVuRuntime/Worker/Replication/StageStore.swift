@@ -1,36 +1,40 @@
-import DejaVuControl
-import DejaVuCore
-import DejaVuEngine
-import DejaVuKV
-import DejaVuLib
-import NIOCore
+package import DejaVuControl
+package import DejaVuCore
+package import DejaVuEngine
+package import DejaVuKV
+package import DejaVuLib
+package import NIOCore
 import Synchronization
 
 /// A stage's cells as a store: what a source's stream reads, and what frames land in at a holder.
 ///
 /// The controller gives out cells, so sequences are opened and released by this process alone, never by a peer. Its
 /// ledger says who may write; bytes move on whatever thread asks, beside the passes (see `StageMemory`).
-final class StageStore: KVStore {
+package final class StageStore: KVStore {
     fileprivate struct State: Sendable {
         var ledger: Ledger
         var cells: [SequenceID: CellRun] = [:]
+        /// Frames on their way into a sequence's cells.
+        var arrivals: [SequenceID: [ArrivalID]] = [:]
         /// Who waits until nobody writes under a dead ticket any more.
         var waiting: [UInt64: @Sendable () -> Void] = [:]
         var doorbell: Doorbell?
+        /// Told of each frame that has been committed; must not wait.
+        let landed: @Sendable (SequenceMark) -> Void
     }
 
-    let name: String
-    let layers: LayerRange
-    let rowBytes: Int
-    let numericClass: NumericClass
+    package let name: String
+    package let layers: LayerRange
+    package let rowBytes: Int
+    package let numericClass: NumericClass
     /// What frames say of the sequences' texts.
-    let tokens = TokenBook()
+    package let tokens = TokenBook()
     private let memory: any StageMemory
     private let state: Mutex<State>
-    /// Told of each frame that has been committed; must not wait.
-    private let landed: @Sendable (SequenceMark) -> Void
+    /// Held while a frame's rows are written, from the last look at its ticket on.
+    private let writing = Mutex(())
 
-    init(
+    package init(
         name: String, stage: StageDescription, memory: any StageMemory,
         landed: @escaping @Sendable (SequenceMark) -> Void = { _ in }
     ) {
@@ -39,15 +43,16 @@ final class StageStore: KVStore {
         rowBytes = memory.rowBytes
         numericClass = stage.numericClass
         self.memory = memory
-        self.landed = landed
         state = Mutex(
-            State(ledger: Ledger(layers: stage.layers, rowBytes: memory.rowBytes, numericClass: stage.numericClass)))
+            State(
+                ledger: Ledger(layers: stage.layers, rowBytes: memory.rowBytes, numericClass: stage.numericClass),
+                landed: landed))
     }
 
     // MARK: The process's side
 
     /// Takes a sequence in that has nothing in its cells yet.
-    func open(_ record: SequenceRecord, cells: CellRun, ticket: Ticket) throws(DejaVuError) {
+    package func open(_ record: SequenceRecord, cells: CellRun, ticket: Ticket) throws(DejaVuError) {
         let text = record.prompt + record.outputs
         try state.withLock { (state) throws(DejaVuError) in
             try state.ledger.open(ticket, tokens: text)
@@ -56,19 +61,31 @@ final class StageStore: KVStore {
         try tokens.append(text, of: record.id)
     }
 
-    /// The sequence is this process's own from here on: its old ticket is dead.
+    /// The sequence is this process's own from here on: its old ticket is dead, and what only some layers have is
+    /// forgotten.
     ///
     /// - Returns: its cells, and how many positions are committed in them.
-    func adopt(_ record: SequenceRecord, ticket: Ticket) throws(DejaVuError) -> (cells: CellRun, watermark: Int) {
+    package func adopt(_ record: SequenceRecord, ticket: Ticket) throws(DejaVuError) -> (cells: CellRun, watermark: Int)
+    {
         let text = record.prompt + record.outputs
-        let (place, quiet) = try state.withLock { (state) throws(DejaVuError) in
+        try state.withLock { (state) throws(DejaVuError) in
             let settled = try state.ledger.renew(ticket)
+            precondition(settled.quiet.isEmpty, "a renewal releases nothing")
+        }
+        // Who saw an old ticket open has written now; what else is on its way writes nothing any more.
+        writing.withLock { _ in }
+        let (place, quiet) = try state.withLock { (state) throws(DejaVuError) in
+            var settled = Settlement()
+            for arrival in state.arrivals.removeValue(forKey: record.id) ?? [] {
+                settled.quiet += state.ledger.abandon(arrival).quiet
+            }
             let told = try state.ledger.tell(text, at: 0, of: record.id)
             guard let cells = state.cells[record.id] else {
                 throw DejaVuError(.internalError, "\(record.id) is open without cells")
             }
             let watermark = state.ledger.watermark(of: record.id, layers: layers)
-            return ((cells, watermark), state.take(settled.quiet + told.quiet))
+            let lowered = state.ledger.lower(record.id, layers: layers, to: watermark).settled
+            return ((cells, watermark), state.take(settled.quiet + told.quiet + lowered.quiet))
         }
         for body in quiet { body() }
         try tokens.append(text, of: record.id)
@@ -76,7 +93,7 @@ final class StageStore: KVStore {
     }
 
     /// A pass has run: its rows are committed. Called on the compute thread.
-    func committed(_ pass: Pass) {
+    package func committed(_ pass: Pass) {
         let now = MonotonicClock.now
         let doorbell = state.withLock { state in
             for entry in pass.entries {
@@ -98,14 +115,15 @@ final class StageStore: KVStore {
     }
 
     /// Who is to hear of committed passes.
-    func setDoorbell(_ doorbell: Doorbell?) { state.withLock { $0.doorbell = doorbell } }
+    package func setDoorbell(_ doorbell: Doorbell?) { state.withLock { $0.doorbell = doorbell } }
 
     /// Revokes the ticket at once.
     ///
     /// - Parameter quiet: called once, when nothing can be written to its cells any more.
-    func release(_ sequence: SequenceID, quiet: @escaping @Sendable () -> Void = {}) {
+    package func release(_ sequence: SequenceID, quiet: @escaping @Sendable () -> Void = {}) {
         let isQuiet = state.withLock { state in
             state.cells[sequence] = nil
+            state.arrivals[sequence] = nil
             guard let number = state.ledger.ticket(of: sequence)?.number, let settled = state.ledger.release(sequence)
             else { return true }
             if settled.quiet.contains(number) { return true }
@@ -117,7 +135,7 @@ final class StageStore: KVStore {
     }
 
     /// What is committed of all open sequences.
-    var marks: [SequenceMark] {
+    package var marks: [SequenceMark] {
         state.withLock { state in
             state.ledger.sequences.map {
                 SequenceMark(sequence: $0, watermark: state.ledger.watermark(of: $0, layers: layers))
@@ -127,25 +145,25 @@ final class StageStore: KVStore {
 
     // MARK: KVStore
 
-    func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError) {
+    package func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError) {
         throw DejaVuError(.unsupported, "the controller opens sequences in \(name)")
     }
 
-    func release(_ sequence: SequenceID) async throws(DejaVuError) {
+    package func release(_ sequence: SequenceID) async throws(DejaVuError) {
         throw DejaVuError(.unsupported, "the controller releases sequences in \(name)")
     }
 
-    func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int {
+    package func watermark(of sequence: SequenceID, layers: LayerRange) async throws(DejaVuError) -> Int {
         state.withLock { $0.ledger.watermark(of: sequence, layers: layers) }
     }
 
-    func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer {
+    package func read(_ span: Span) async throws(DejaVuError) -> ByteBuffer {
         var buffer = ByteBuffer()
         try await read(span, into: &buffer)
         return buffer
     }
 
-    func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
+    package func read(_ span: Span, into buffer: inout ByteBuffer) async throws(DejaVuError) {
         let cells = state.withLock { $0.ledger.mayRead(span) ? $0.cells[span.sequence] : nil }
         guard let cells else { throw DejaVuError(.notFound, "\(span) is not in \(name)") }
         let range = cells.start + span.positions.lowerBound..<cells.start + span.positions.upperBound
@@ -160,10 +178,14 @@ final class StageStore: KVStore {
         }
     }
 
-    func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
+    package func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
         let now = MonotonicClock.now
         let (admission, cells) = state.withLock { state in
-            (state.ledger.admit(header, at: now), state.cells[header.span.sequence])
+            let admission = state.ledger.admit(header, at: now)
+            if case .land(let arrival) = admission {
+                state.arrivals[header.span.sequence, default: []].append(arrival.id)
+            }
+            return (admission, state.cells[header.span.sequence])
         }
         switch admission {
         case .land(let arrival):
@@ -181,23 +203,26 @@ final class StageStore: KVStore {
     fileprivate func finish(_ arrival: Arrival, cells: CellRun, rows: ByteBuffer, intact: Bool) throws(DejaVuError)
         -> Int
     {
-        let leave = state.withLock { $0.ledger.take(arrival.id, bytes: rows.readableBytes) }
-        if leave == .write, intact, rows.readableBytes == arrival.payloadBytes { write(rows, of: arrival, to: cells) }
+        writing.withLock { _ in
+            let leave = state.withLock { $0.ledger.take(arrival.id, bytes: rows.readableBytes) }
+            if leave == .write, intact, rows.readableBytes == arrival.payloadBytes {
+                write(rows, of: arrival, to: cells)
+            }
+        }
         let now = MonotonicClock.now
-        let (completion, mark, quiet) = state.withLock { state in
+        let (completion, tell, quiet) = state.withLock { state in
             let (completion, settled) = state.ledger.finish(arrival.id, intact: intact, at: now)
-            let sequence = arrival.span.sequence
-            let least = state.ledger.watermark(of: sequence, layers: layers)
-            return (completion, SequenceMark(sequence: sequence, watermark: least), state.take(settled.quiet))
+            if completion != .waiting { state.forget(arrival.id, of: arrival.span.sequence) }
+            return (completion, state.news(of: arrival.span.sequence, layers), state.take(settled.quiet))
         }
         for body in quiet { body() }
         switch completion {
         case .committed(let watermark):
-            landed(mark)
+            tell?()
             return watermark
         case .refused(let refusal, _): throw Self.error(refusal, arrival.span)
         case .waiting:
-            abandon(arrival.id)
+            abandon(arrival.id, of: arrival.span.sequence)
             throw Self.error(.orphaned, arrival.span)
         }
     }
@@ -221,8 +246,9 @@ final class StageStore: KVStore {
         }
     }
 
-    fileprivate func abandon(_ id: ArrivalID) {
+    fileprivate func abandon(_ id: ArrivalID, of sequence: SequenceID) {
         let quiet = state.withLock { state in
+            state.forget(id, of: sequence)
             let settled = state.ledger.abandon(id)
             return state.take(settled.quiet)
         }
@@ -237,6 +263,18 @@ final class StageStore: KVStore {
 }
 
 extension StageStore.State {
+    /// What is to be done when frames of a sequence have been committed.
+    fileprivate func news(of sequence: SequenceID, _ layers: LayerRange) -> (@Sendable () -> Void)? {
+        guard ledger.ticket(of: sequence) != nil else { return nil }
+        let mark = SequenceMark(sequence: sequence, watermark: ledger.watermark(of: sequence, layers: layers))
+        return { [landed] in landed(mark) }
+    }
+
+    fileprivate mutating func forget(_ arrival: ArrivalID, of sequence: SequenceID) {
+        arrivals[sequence]?.removeAll { $0 == arrival }
+        if arrivals[sequence]?.isEmpty == true { arrivals[sequence] = nil }
+    }
+
     /// Who waited for these tickets.
     fileprivate mutating func take(_ tickets: [UInt64]) -> [@Sendable () -> Void] {
         tickets.compactMap { waiting.removeValue(forKey: $0) }
@@ -273,5 +311,5 @@ private final class StageLanding: FrameLanding {
         return try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
     }
 
-    func abandon() { store.abandon(arrival.id) }
+    func abandon() { store.abandon(arrival.id, of: arrival.span.sequence) }
 }
