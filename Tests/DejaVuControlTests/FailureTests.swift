@@ -124,6 +124,32 @@ import Testing
     #expect(cluster.machine.status(at: cluster.now).workers.count == 1)
 }
 
+/// Its neighbour may miss a worker before its death is heard of.
+@Test func poison_linkBreaksBeforeTheDeathIsHeard_countsAllTheSame() throws {
+    var cluster = try Cluster(stages: 2) { $0.linkFailuresMax = 100 }
+    cluster.start(workers: 1...2)
+    cluster.finishProbe()
+    let poison = cluster.submit(prompt: 4, outputs: 30)
+    for worker in 2...4 as ClosedRange<UInt64> {
+        let pass = try #require(cluster.passes.first)
+        cluster.passes = []
+        cluster.say(
+            1,
+            .passed(
+                PassTiming(
+                    pass: pass.id, pipeline: pass.pipeline, epoch: pass.epoch, stageIndex: 0,
+                    computed: .milliseconds(5), idleBefore: .zero)))
+        cluster.say(1, .peerLost(WorkerID(worker)))
+        cluster.hear(.workerLost(WorkerID(worker), reason: "killed"))
+        cluster.hear(.workerJoined(WorkerID(worker + 1), cluster.hello(worker + 1)))
+        cluster.settle([1, worker + 1])
+    }
+    let ends = cluster.actions.compactMap { action -> String? in
+        if case .finished(let id, _, let reason) = action { "\(id) \(reason.rawValue)" } else { nil }
+    }
+    #expect(ends == ["\(poison) poisoned"])
+}
+
 /// "Library link events: a link lost between two living workers is retried."
 @Test func peerLink_brokenBetweenLivingWorkers_beginsANewEpochWithTheSameWorkers() throws {
     var cluster = try Cluster(stages: 2)

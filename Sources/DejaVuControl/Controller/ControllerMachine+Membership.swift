@@ -86,7 +86,7 @@ extension ControllerMachine {
     /// What was in the pass that the lost worker ran is suspect.
     private mutating func strike(_ worker: WorkerState, pass: PassID?) {
         let known = pass.flatMap { id in pipelines[worker.pipeline].flights.first { $0.id == id } }
-        guard let flight = pass == nil ? runningFlight(of: worker) : known else { return }
+        guard let flight = pass == nil ? runningFlight(of: worker) ?? worker.suspect : known else { return }
         for entry in flight.entries {
             guard let at = sequences.index(of: entry.sequence), !sequences[at: at].ended else { continue }
             sequences[at: at].strike(entry.first..<(entry.end + (entry.samples ? 1 : 0)))

@@ -9,6 +9,11 @@ extension ControllerMachine {
         pipelines[index].phase = .forming
         pipelines[index].lastCrossing = nil
         counters.passesVoided += UInt64(pipelines[index].flights.count)
+        // A broken link may be heard of before the death that broke it.
+        for stage in pipelines[index].stages {
+            guard let id = stage.worker, let worker = workers.index(of: id) else { continue }
+            workers[at: worker].suspect = runningFlight(of: workers[at: worker])
+        }
         pipelines[index].flights.removeAll()
         for stage in pipelines[index].stages.indices {
             pipelines[index].stages[stage].ready = false
@@ -202,6 +207,7 @@ extension ControllerMachine {
         workers[at: worker].change(stage) { $0.since = nil }
         workers[at: worker].loadFailures = 0
         workers[at: worker].error = nil
+        workers[at: worker].suspect = nil
         pipelines[index].stages[stage].ready = true
         for mark in marks {
             guard let at = sequences.index(of: mark.sequence), sequences[at: at].pipeline == index,

@@ -45,6 +45,8 @@ struct WorkerState: Hashable {
     var leaving = false
     var loadFailures = 0
     var error: String?
+    /// The pass that it must have been running when the last epoch ended; nil once it has answered in a new one.
+    var suspect: PipelineState.Flight?
     /// What it last said of its emulated device.
     var emulation: EmulationUsage?
 
