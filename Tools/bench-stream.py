@@ -56,7 +56,7 @@ class Rows:
             usage = document["usage"].get(name.split(".")[0].removesuffix("_low"), {})
             if usage.get("passes") and not usage["is_valid"]:
                 return (f"invalid: {usage['processor_share']:.0%} of the processors, "
-                        f"late wake-ups {usage['late_time_share']:.2%} of the time")
+                        f"{usage['late_share']:.1%} late wake-ups, {usage['late_time_share']:.2%} of the time")
         return verdict
 
 

@@ -134,17 +134,17 @@ func bareSocket_pieces_arriveInOrder(lengths: [Int]) throws {
     #expect([Double]().median == 0)
 }
 
-@Test func usage_lateWakeUps_areInvalidByTheirTime() {
+@Test func usage_moreThanOnePassInAHundredIsLate_isInvalid() {
     var fine = Lateness()
-    // One of few passes is late, but by little: 0.1% of the time.
-    for _ in 0..<39 { fine.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(199))) }
+    for _ in 0..<99 { fine.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(199))) }
     fine.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(400)))
     var usage = StreamSamples.Usage()
     usage.add(fine, processorShare: 0.5)
-    #expect(usage.latePasses == 1 && usage.passes == 40)
+    #expect(usage.latePasses == 1 && usage.passes == 100)
+    #expect(usage.lateTime == .microseconds(400))
     #expect(usage.isValid)
     var bad = Lateness()
-    bad.add(pass: .milliseconds(Int64(10)), lateBy: .milliseconds(Int64(2)))
+    bad.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(201)))
     usage.add(bad, processorShare: 0.1)
     #expect(!usage.isValid)
     var crowded = StreamSamples.Usage()
