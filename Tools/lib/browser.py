@@ -49,7 +49,9 @@ def browser(url, width, height, dark=False, settings=None):
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    # What fades in is not visible at first, and what is not visible has no text for the driver.
+    still = {"name": "prefers-reduced-motion", "value": "reduce"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
     if settings:
         source = f"localStorage.setItem('settings', {json.dumps(json.dumps(settings))})"
         driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
