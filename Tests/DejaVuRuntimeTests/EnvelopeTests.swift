@@ -20,11 +20,12 @@ import Testing
         switch random.envelope() {
         case .hello: names.insert("hello")
         case .hidden: names.insert("hidden")
+        case .heartbeats: names.insert("heartbeats")
         case .control(_, let message): names.insert("control \("\(message)".prefix { $0 != "(" })")
         case .report(_, let message): names.insert("report \("\(message)".prefix { $0 != "(" })")
         }
     }
-    #expect(names.count == 2 + 13 + 12)
+    #expect(names.count == 3 + 13 + 12)
 }
 
 @Test func envelope_everyPrefix_throws() throws {

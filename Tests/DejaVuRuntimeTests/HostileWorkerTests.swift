@@ -9,33 +9,48 @@ import Synchronization
 import Testing
 
 /// A worker that has the key and says whatever a test wants.
-private final class FakeWorker: Sendable {
+final class FakeWorker: Sendable {
     let incarnation = Incarnation(UInt64.random(in: .min ... .max))
-    private let state = Mutex<(orders: [ControllerMessage], closed: Bool)>(([], false))
+    private let state = Mutex<(orders: [ControllerMessage], heartbeats: String?, closed: Bool)>(([], nil, false))
     private let link = Mutex<Link?>(nil)
     let term: Term
 
     var orders: [ControllerMessage] { state.withLock { $0.orders } }
     var isClosed: Bool { state.withLock { $0.closed } }
+    /// Where the controller hears heartbeats.
+    var heartbeatAddress: String? { state.withLock { $0.heartbeats } }
 
     init(joining service: ControllerService) async throws {
         term = service.term
         let incarnation = self.incarnation
-        let endpoint = LinkEndpoint(key: key) {
+        let endpoint = Self.endpoint(incarnation)
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let link = try await endpoint.connect(to: service.localAddress, on: loop) { _ in
+            { event in
+                switch event {
+                case .message(let message): self.heard(try? Envelope(message))
+                case .closed: self.state.withLock { $0.closed = true }
+                default: break
+                }
+            }
+        }.get()
+        self.link.withLock { $0 = link }
+    }
+
+    static func endpoint(_ incarnation: Incarnation) -> LinkEndpoint {
+        LinkEndpoint(key: key) {
             LinkIdentity(
                 role: .worker, name: "fake", incarnation: incarnation, model: profile.model,
                 numericClass: profile.numericClass)
         }
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let link = try await endpoint.connect(to: service.localAddress, on: loop) { _ in
-            { event in
-                if case .message(let message) = event, case .control(_, let order)? = try? Envelope(message) {
-                    self.state.withLock { $0.orders.append(order) }
-                }
-                if case .closed = event { self.state.withLock { $0.closed = true } }
-            }
-        }.get()
-        self.link.withLock { $0 = link }
+    }
+
+    private func heard(_ envelope: Envelope?) {
+        switch envelope {
+        case .control(_, let order): state.withLock { $0.orders.append(order) }
+        case .heartbeats(let address): state.withLock { $0.heartbeats = address }
+        default: break
+        }
     }
 
     func hello(incarnation: Incarnation? = nil) -> Envelope {

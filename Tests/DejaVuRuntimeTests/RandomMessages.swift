@@ -160,10 +160,11 @@ struct RandomMessages {
     }
 
     mutating func envelope() -> Envelope {
-        switch number(4) {
+        switch number(5) {
         case 0: return .hello(hello())
         case 1: return .control(term(), controllerMessage())
         case 2: return .report(term(), workerMessage())
+        case 3: return .heartbeats(at: text())
         default:
             return .hidden(
                 term(), pass(), stageIndex: number(100),

@@ -60,19 +60,34 @@ public final class HeartbeatSender: Sendable {
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: .init(interval)) { task in
             let (link, isStopped) = self.state.withLock { ($0.link, $0.isStopped) }
             if isStopped { return task.cancel() }
-            link?.send(LinkMessage(kind: heartbeatKind, header: self.content()))
+            if let link { self.beat(over: link) }
         }
     }
 
-    /// Says goodbye and ends the thread.
+    /// Whether there is a link that carries the beats at the moment.
+    public var isBeating: Bool { state.withLock { $0.link != nil } }
+
+    /// Says goodbye and waits for the thread's end.
     public func stop(_ reason: String) async {
+        sayGoodbye(reason)
+        try? await group.shutdownGracefully()
+    }
+
+    /// Says goodbye and lets the thread end by itself.
+    public func end(_ reason: String) {
+        sayGoodbye(reason)
+        group.shutdownGracefully { _ in }
+    }
+
+    private func sayGoodbye(_ reason: String) {
         let link = state.withLock { state in
             state.isStopped = true
             return state.link
         }
         link?.close(reason)
-        try? await group.shutdownGracefully()
     }
+
+    private func beat(over link: Link) { link.send(LinkMessage(kind: heartbeatKind, header: content())) }
 
     private func connect() {
         guard !state.withLock({ $0.isStopped }) else { return }
@@ -82,7 +97,13 @@ public final class HeartbeatSender: Sendable {
                 state.delay = Self.retryDelayMin
                 return state.isStopped
             }
-            if isStopped { link.close("this process is ending") } else { self.report(.opened(link.peer)) }
+            if isStopped {
+                link.close("this process is ending")
+            } else {
+                self.report(.opened(link.peer))
+                // Not only when the next one is due: others may have waited for this link.
+                self.beat(over: link)
+            }
             return { event in
                 guard case .closed(let end) = event else { return }
                 self.lost(.ended(end))

@@ -34,6 +34,8 @@ final class ControllerCore {
     private var hasEnded = false
     /// The local children, once they are there.
     var supervisor: LocalSupervisor?
+    /// Where workers' hearts beat to, once they can.
+    var heartbeats: HeartbeatDoors?
 
     init(
         machine: ControllerMachine, eventLoop: any EventLoop, observer: (any ControllerObserver)?,
@@ -123,8 +125,12 @@ final class ControllerCore {
     }
 
     private func send(_ message: ControllerMessage, to id: WorkerID) {
+        write(.control(machine.term, message), to: id)
+    }
+
+    private func write(_ envelope: Envelope, to id: WorkerID) {
         guard let worker = workers[id] else { return }
-        worker.link.write(Envelope.control(machine.term, message).message)
+        worker.link.write(envelope.message)
         if !worker.hasUnsent {
             workers[id]?.hasUnsent = true
             unsent.append(id)
@@ -209,6 +215,9 @@ final class ControllerCore {
             "worker joined",
             metadata: ["worker": "\(id)", "name": "\(link.peer.name)", "address": "\(hello.peerAddress)"])
         observer?.workerJoined(id)
+        if let address = isLocal ? heartbeats?.local : heartbeats?.cluster {
+            write(.heartbeats(at: address.description), to: id)
+        }
         handle(.workerJoined(id, hello))
         return id
     }
@@ -218,6 +227,12 @@ final class ControllerCore {
         // The machine dismisses whom it loses; whom it has forgotten before goes here.
         perform(.workerLost(id, reason: reason))
         if workers[id] != nil { dismiss(id, reason: reason) }
+    }
+
+    /// A heart has beaten, on a link of its own.
+    func heard(_ beat: WorkerBeat, from incarnation: Incarnation) {
+        guard let id = workers.first(where: { $0.value.incarnation == incarnation })?.key else { return }
+        perform(.message(id, incarnation, beat.term, .heartbeat(beat.heartbeat)))
     }
 
     /// A local child has ended.
@@ -236,6 +251,7 @@ final class ControllerCore {
         strangers.removeAll()
         workers.removeAll()
         supervisor = nil
+        heartbeats = nil
         for link in links { link.close("the controller is ending") }
         recorder?.finish()
     }

@@ -18,6 +18,7 @@ package final class ControllerService: Sendable {
     private let core: NIOLoopBound<ControllerCore>
     private let group: MultiThreadedEventLoopGroup
     private let listeners: [LinkListener]
+    private let heartbeats: HeartbeatDoors
     private let supervisor: LocalSupervisor
     private let directory: StateDirectory
     private let logger: Logger
@@ -33,8 +34,9 @@ package final class ControllerService: Sendable {
 
     private init(
         term: Term, core: NIOLoopBound<ControllerCore>, group: MultiThreadedEventLoopGroup, listeners: [LinkListener],
-        supervisor: LocalSupervisor, directory: StateDirectory, logger: Logger
+        heartbeats: HeartbeatDoors, supervisor: LocalSupervisor, directory: StateDirectory, logger: Logger
     ) {
+        self.heartbeats = heartbeats
         self.term = term
         self.core = core
         self.group = group
@@ -76,8 +78,19 @@ package final class ControllerService: Sendable {
         }
         let key = options.key ?? .random()
         let listeners: [LinkListener]
+        let heartbeats: HeartbeatDoors
         do throws(DejaVuError) {
-            listeners = try await listen(options, key: key, term: term, directory: directory, core: core, logger)
+            let endpoint = try endpoint(options, key: key, term: term)
+            heartbeats = try await .open(
+                in: directory, cluster: options.clusterListen, as: endpoint, core: core, logger)
+            // Before the first worker can ask where to.
+            loop.execute { core.value.heartbeats = heartbeats }
+            do throws(DejaVuError) {
+                listeners = try await listen(options, as: endpoint, directory: directory, core: core, logger)
+            } catch {
+                await heartbeats.close()
+                throw error
+            }
         } catch {
             loop.execute { core.value.end() }
             try? await group.shutdownGracefully()
@@ -86,8 +99,8 @@ package final class ControllerService: Sendable {
         let supervisor = supervise(options, key: key, controller: listeners[0].address, directory, core, logger)
         loop.execute { core.value.supervisor = supervisor }
         let service = ControllerService(
-            term: term, core: core, group: group, listeners: listeners, supervisor: supervisor, directory: directory,
-            logger: logger)
+            term: term, core: core, group: group, listeners: listeners, heartbeats: heartbeats,
+            supervisor: supervisor, directory: directory, logger: logger)
         do throws(DejaVuError) { try supervisor.start() } catch {
             await service.stop()
             throw error
@@ -95,20 +108,26 @@ package final class ControllerService: Sendable {
         return service
     }
 
-    private static func listen(
-        _ options: ControllerOptions, key: ClusterKey, term: Term, directory: StateDirectory,
-        core: NIOLoopBound<ControllerCore>, _ logger: Logger
-    ) async throws(DejaVuError) -> [LinkListener] {
+    /// Who this controller is to its workers, and whom it takes.
+    private static func endpoint(
+        _ options: ControllerOptions, key: ClusterKey, term: Term
+    ) throws(DejaVuError) -> LinkEndpoint {
         let identity = LinkIdentity(
             role: .controller, name: "serve", incarnation: Incarnation(term.nonce), term: term,
             model: options.configuration.model, numericClass: options.configuration.numericClass)
-        let endpoint = LinkEndpoint(
+        return LinkEndpoint(
             key: key, limits: options.linkLimits,
             security: options.clusterListen == nil ? .localOnly : try options.encryption.security(),
             judge: { peer in
                 peer.role == .worker ? nil : DejaVuError(.refused, "\(peer) is no worker, but joins a controller")
             },
             identity: { identity })
+    }
+
+    private static func listen(
+        _ options: ControllerOptions, as endpoint: LinkEndpoint, directory: StateDirectory,
+        core: NIOLoopBound<ControllerCore>, _ logger: Logger
+    ) async throws(DejaVuError) -> [LinkListener] {
         let local = LinkAddress.unix(path: directory.socketDirectory + "/controller.sock")
         var listeners: [LinkListener] = []
         for address in [local, options.clusterListen].compactMap({ $0 }) {
@@ -261,6 +280,7 @@ package final class ControllerService: Sendable {
         }
         guard isFirst else { return }
         supervisor.startNoMore()
+        await heartbeats.close()
         let status = await status()
         life.withLock { $0 = .ended(status) }
         try? await group.shutdownGracefully()
@@ -278,6 +298,7 @@ package final class ControllerService: Sendable {
         await drain(until: MonotonicClock.now)
         await supervisor.stop()
         for listener in listeners { await listener.close() }
+        await heartbeats.close()
         let status = await status()
         await withCheckedContinuation { continuation in
             onLoop {

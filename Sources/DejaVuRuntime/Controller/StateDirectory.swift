@@ -52,7 +52,7 @@ package final class StateDirectory: Sendable {
         }
     }
 
-    private static let ownNames: Set<String> = ["lock", "term", "term.new", "controller.sock"]
+    private static let ownNames: Set<String> = ["lock", "term", "term.new", "controller.sock", "heartbeats.sock"]
 
     private static func failure(_ what: String) -> DejaVuError {
         DejaVuError(.invalidArgument, "\(what): \(String(cString: strerror(errno)))", subject: "state-dir")

@@ -12,12 +12,15 @@ package enum Envelope: Hashable, Sendable {
     case report(Term, WorkerMessage)
     /// Hidden rows of a pass for a stage, from the one before. The rows are the payload as they are.
     case hidden(Term, Pass, stageIndex: Int, rows: ByteBuffer)
+    /// Where the controller hears heartbeats: its first message to a worker that has joined.
+    case heartbeats(at: String)
 
     private enum Kind {
         static let hello: UInt8 = 16
         static let control: UInt8 = 17
         static let report: UInt8 = 18
         static let hidden: UInt8 = 19
+        static let heartbeats: UInt8 = 20
     }
 
     package var message: LinkMessage {
@@ -39,6 +42,9 @@ package enum Envelope: Hashable, Sendable {
             writer.write(pass)
             writer.write(stage)
             return LinkMessage(kind: Kind.hidden, header: writer.buffer, payload: rows)
+        case .heartbeats(let address):
+            writer.write(address)
+            return LinkMessage(kind: Kind.heartbeats, header: writer.buffer)
         }
     }
 
@@ -53,6 +59,7 @@ package enum Envelope: Hashable, Sendable {
             self = .hidden(
                 try Term(from: &reader), try Pass(from: &reader), stageIndex: try reader.readInt(max: 1 << 20),
                 rows: message.payload)
+        case Kind.heartbeats: self = .heartbeats(at: try reader.readString())
         default: throw DejaVuError(.network, "malformed message: kind \(message.kind) is unknown")
         }
         try reader.finish()

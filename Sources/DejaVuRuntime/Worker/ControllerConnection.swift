@@ -6,13 +6,15 @@ import Glibc
 import Logging
 import NIOCore
 
-/// A worker's link to its controller: made, made again when it breaks, and the heart that beats over it. Confined to
+/// A worker's link to its controller: made, made again when it breaks, and the heart that beats beside it. Confined to
 /// the worker's event loop.
 final class ControllerConnection {
     private unowned let core: WorkerCore
     private let firstDeadline: Instant
     private var link: Link?
-    private var heartbeat: RepeatedTask?
+    private var heart: WorkerHeart?
+    /// Beats over this link while the heart has none: before its own is open, or where only this one gets through.
+    private var stopgap: RepeatedTask?
     private var retryDelay: TimeSpan = retryDelayMin
     private var openedAt = Instant.zero
     private var hasJoined = false
@@ -111,31 +113,32 @@ final class ControllerConnection {
         core.handle(.controllerConnected(term))
         core.flush()
         let bound = self.bound
-        heartbeat = core.eventLoop.scheduleRepeatedTask(
+        stopgap = core.eventLoop.scheduleRepeatedTask(
             initialDelay: .zero, delay: .nanoseconds(core.options.heartbeatInterval.nanoseconds)
         ) { _ in bound.value.controller?.beat() }
     }
 
     private func beat() {
-        let compute = core.compute
-        write(
-            .heartbeat(
-                WorkerHeartbeat(
-                    progress: compute.progress.value, busy: compute.isBusy,
-                    rewriteMismatches: compute.rewriteMismatchCount, emulation: core.meter?.usage)))
+        guard heart?.isBeating != true else { return }
+        write(.heartbeat(WorkerHeart.sign(core.compute, core.meter)))
         flush()
     }
 
+    private func received(_ message: LinkMessage, under term: Term) throws(DejaVuError) {
+        switch try Envelope(message) {
+        case .control(let term, let order): core.handle(.message(term, order))
+        case .heartbeats(let address):
+            heart?.end("another address came")
+            heart = WorkerHeart(to: try LinkAddress(parsing: address), under: term, of: core)
+        default: throw DejaVuError(.network, "a controller does not send messages of kind \(message.kind)")
+        }
+    }
+
     private func received(_ event: LinkEvent, from link: Link) {
-        guard self.link === link else { return }
+        guard self.link === link, let term = link.peer.term else { return }
         switch event {
         case .message(let message):
-            do throws(DejaVuError) {
-                guard case .control(let term, let order) = try Envelope(message) else {
-                    throw DejaVuError(.network, "a controller does not send messages of kind \(message.kind)")
-                }
-                core.handle(.message(term, order))
-            } catch {
+            do throws(DejaVuError) { try received(message, under: term) } catch {
                 core.logger.error("the controller's message makes no sense", metadata: ["error": "\(error)"])
                 link.close(error.message)
             }
@@ -147,8 +150,7 @@ final class ControllerConnection {
 
     private func lost(_ end: LinkEnd) {
         link = nil
-        heartbeat?.cancel()
-        heartbeat = nil
+        stopBeating("the link to the controller is gone")
         guard !hasEnded else { return }
         core.logger.warning("the link to the controller is gone", metadata: ["reason": "\(end)"])
         if MonotonicClock.now - openedAt >= Self.goodLife { retryDelay = Self.retryDelayMin }
@@ -166,7 +168,14 @@ final class ControllerConnection {
 
     func end(_ reason: String) {
         hasEnded = true
-        heartbeat?.cancel()
+        stopBeating(reason)
         link?.close(reason)
+    }
+
+    private func stopBeating(_ reason: String) {
+        stopgap?.cancel()
+        stopgap = nil
+        heart?.end(reason)
+        heart = nil
     }
 }

@@ -9,9 +9,9 @@ import Synchronization
 
 /// One worker: it joins a controller, obeys it, computes, and ends.
 ///
-/// Threads: an event loop that carries all links, decides (`WorkerMachine`) and sends a heartbeat every 100 ms; and one
-/// compute thread. The loop neither computes nor loads nor waits, so it is the heartbeat's thread of its own: its beat
-/// says that messages pass, and the progress counter in it that the other thread gets on.
+/// Threads: an event loop that carries all links and decides (`WorkerMachine`); one compute thread; and one that sends
+/// a heartbeat every 100 ms over a link of its own and does nothing else. A beat says that the process lives, and the
+/// progress counter in it that the compute thread gets on.
 package final class WorkerProcess: Sendable {
     private let options: WorkerOptions
     private let model: WorkerModel
