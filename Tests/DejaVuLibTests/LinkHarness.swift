@@ -83,11 +83,12 @@ final class Door: Sendable {
 func loop() -> any EventLoop { MultiThreadedEventLoopGroup.singleton.next() }
 
 enum Place: String, CaseIterable, Sendable {
-    case unix, tcp
+    case unix, tcp, disk
     func address() -> LinkAddress {
         switch self {
         case .tcp: return .tcp(host: "127.0.0.1", port: 0)
         case .unix: return .unix(path: "/tmp/dejavu-test-\(getpid())-\(UInt64.random(in: 0 ... .max)).sock")
+        case .disk: return .disk(directory: "/tmp/dejavu-test-\(getpid())-\(UInt64.random(in: 0 ... .max))")
         }
     }
 }

@@ -78,11 +78,11 @@ func link_peerLeavesEverythingUnread_isReportedThenDropped(place: Place) async t
 }
 
 @Test func linkAddress_texts_parseAndPrintTheSame() throws {
-    for text in ["unix:/tmp/x.sock", "127.0.0.1:80", "[::1]:8080", "host.example:0", "10.0.0.7:65535"] {
+    for text in ["unix:/tmp/x.sock", "disk:/tmp/x", "127.0.0.1:80", "[::1]:8080", "host.example:0", "10.0.0.7:65535"] {
         #expect(try LinkAddress(parsing: text).description == text)
     }
     for text in [
-        "", ":", "host", "host:", "host:65536", "host:-1", ":80", "unix:", "::1:80", "a b:1",
+        "", ":", "host", "host:", "host:65536", "host:-1", ":80", "unix:", "disk:", "::1:80", "a b:1",
         "unix:/" + String(repeating: "x", count: 200),
     ] {
         #expect(throws: DejaVuError.self, "\(text)") { try LinkAddress(parsing: text) }

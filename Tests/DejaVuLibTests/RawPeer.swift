@@ -3,9 +3,11 @@ import DejaVuLib
 import Glibc
 import NIOCore
 
-/// A blocking socket that says whatever a test wants it to: the hostile, dead or mute peer.
+/// A blocking socket, or a blocking end of a spool, that says whatever a test wants it to: the hostile, dead or mute
+/// peer.
 final class RawPeer {
     private let descriptor: Int32
+    private var spool: RawSpool?
     private var decoder = LinkMessageDecoder(headerBytesMax: 1 << 20, payloadBytesMax: 1 << 20)
 
     init(connectedTo address: LinkAddress) throws {
@@ -33,12 +35,19 @@ final class RawPeer {
                         Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
                     }
                 })
+        case .disk(let directory):
+            let spool = try RawSpool(connectedTo: directory)
+            self.spool = spool
+            descriptor = spool.heard
         }
         var timeout = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        close(descriptor)
+        spool?.end()
+    }
 
     private static func check(_ result: Int32) throws {
         if result != 0 { throw DejaVuError(.network, String(cString: strerror(errno))) }
@@ -46,6 +55,10 @@ final class RawPeer {
 
     /// Ignores that the other side may have hung up.
     func say(_ bytes: [UInt8]) {
+        if spool != nil {
+            spool?.say(bytes)
+            return
+        }
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
@@ -77,6 +90,11 @@ final class RawPeer {
     func hear() throws -> LinkMessage? {
         while true {
             if let message = try decoder.next() { return message }
+            if spool != nil {
+                guard let bytes = try spool?.hear() else { return nil }
+                decoder.append(bytes)
+                continue
+            }
             var bytes = [UInt8](repeating: 0, count: 65536)
             let count = recv(descriptor, &bytes, bytes.count, 0)
             if count < 0 && errno == EAGAIN { throw DejaVuError(.deadlineExceeded, "the other side says nothing") }

@@ -12,28 +12,35 @@ public final class Link: Sendable, CustomStringConvertible {
     public let peer: LinkIdentity
     /// The far end as the kernel names it, for logs.
     public let remoteAddress: String
-    /// The IP address of this end; nil on a unix socket. Others that can reach the peer's network can reach it.
+    /// The IP address of this end; nil where there is no network. Who can reach the peer's network can reach it.
     public let localHost: String?
     /// Whether TLS protects it.
     public let isEncrypted: Bool
     public let eventLoop: any EventLoop
+    /// Whether its bytes go through files of this machine.
+    public var isSpooled: Bool { spool != nil }
     private let channel: any Channel
+    private let spool: SpoolGauge?
     private let handler: NIOLoopBound<LinkHandler>
 
-    init(peer: LinkIdentity, channel: any Channel, isEncrypted: Bool, handler: NIOLoopBound<LinkHandler>) {
+    init(
+        peer: LinkIdentity, channel: any Channel, isEncrypted: Bool, spool: SpoolGauge?,
+        handler: NIOLoopBound<LinkHandler>
+    ) {
+        self.spool = spool
         self.isEncrypted = isEncrypted
         self.peer = peer
         self.channel = channel
         self.handler = handler
         eventLoop = channel.eventLoop
         localHost = channel.localAddress?.ipAddress
-        remoteAddress = channel.remoteAddress.map { "\($0)" } ?? "a unix socket"
+        remoteAddress = channel.remoteAddress.map { "\($0)" } ?? (spool == nil ? "a unix socket" : "files")
     }
 
     public var description: String { "link to \(peer)" }
     public var isOpen: Bool { channel.isActive }
     /// Whether the unsent bytes are below the mark of the limits.
-    public var isWritable: Bool { channel.isWritable }
+    public var isWritable: Bool { channel.isWritable && spool?.isFull != true }
 
     /// Queues a message until the next `flush`. Dropped if the link is closed.
     ///

@@ -1,12 +1,16 @@
 public import DejaVuCore
 
-/// Where a process listens for links: `unix:/path`, `host:port` or `[v6]:port`.
+/// Where a process listens for links: `unix:/path`, `host:port`, `[v6]:port`, or `disk:/path`, a directory through
+/// whose files bytes go.
 public enum LinkAddress: Hashable, Sendable, CustomStringConvertible {
     case unix(path: String)
     case tcp(host: String, port: Int)
+    case disk(directory: String)
 
     /// The longest path that the kernel takes for a unix socket.
     public static let pathBytesMax = 107
+    /// Leaves room for the names in it.
+    static let directoryBytesMax = 4000
 
     /// - Throws: `.invalidArgument` with the text and what is wrong with it.
     public init(parsing text: String) throws(DejaVuError) {
@@ -18,9 +22,18 @@ public enum LinkAddress: Hashable, Sendable, CustomStringConvertible {
             self = .unix(path: path)
             return
         }
+        if text.hasPrefix("disk:") {
+            let path = String(text.dropFirst(5))
+            guard !path.isEmpty, path.utf8.count <= Self.directoryBytesMax, !path.utf8.contains(0) else {
+                throw DejaVuError(
+                    .invalidArgument, "the path in '\(text)' must have 1 to \(Self.directoryBytesMax) bytes")
+            }
+            self = .disk(directory: path)
+            return
+        }
         guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
             (0...65535).contains(port)
-        else { throw DejaVuError(.invalidArgument, "'\(text)' is not HOST:PORT or unix:PATH") }
+        else { throw DejaVuError(.invalidArgument, "'\(text)' is not HOST:PORT, unix:PATH or disk:DIRECTORY") }
         var host = String(text[..<colon])
         let bracketed = host.hasPrefix("[") && host.hasSuffix("]")
         if bracketed { host = String(host.dropFirst().dropLast()) }
@@ -33,6 +46,7 @@ public enum LinkAddress: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .unix(let path): "unix:\(path)"
+        case .disk(let directory): "disk:\(directory)"
         case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
         }
     }
@@ -40,7 +54,7 @@ public enum LinkAddress: Hashable, Sendable, CustomStringConvertible {
     /// Whether only processes of this machine can reach it, going by the name alone.
     public var isLocal: Bool {
         switch self {
-        case .unix: true
+        case .unix, .disk: true
         case .tcp(let host, _): host == "localhost" || host == "::1" || Self.isLoopback4(host)
         }
     }

@@ -49,32 +49,33 @@ public struct LinkEndpoint: Sendable {
             promise.fail(error)
             return promise.futureResult
         }
+        let initialize: @Sendable (any Channel, SpoolPlace?) -> EventLoopFuture<Void> = { channel, place in
+            channel.eventLoop.makeCompletedFuture {
+                let handler = self.handler(.initiator, certificate: certificate) { result in
+                    switch result {
+                    case .success(let link):
+                        // The link's owner hears of it before whoever waits for it.
+                        let receiver = open(link)
+                        promise.succeed(link)
+                        return receiver
+                    case .failure(let error):
+                        promise.fail(
+                            DejaVuError(error.code, "\(address): \(error.message)", subject: error.subject))
+                        return nil
+                    }
+                }
+                try self.add(handler, certificate, to: channel, at: address, through: place, isClient: true)
+            }
+        }
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(.init(limits.connectTime))
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    let handler = self.handler(.initiator, certificate: certificate) { result in
-                        switch result {
-                        case .success(let link):
-                            // The link's owner hears of it before whoever waits for it.
-                            let receiver = open(link)
-                            promise.succeed(link)
-                            return receiver
-                        case .failure(let error):
-                            promise.fail(
-                                DejaVuError(error.code, "\(address): \(error.message)", subject: error.subject))
-                            return nil
-                        }
-                    }
-                    try self.prepare(channel, isTCP: address.isTCP)
-                    try certificate?.protect(channel, isClient: true)
-                    try channel.pipeline.syncOperations.addHandler(handler)
-                }
-            }
+            .channelInitializer { initialize($0, nil) }
         let connected =
             switch address {
             case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
             case .tcp(let host, let port): bootstrap.connect(host: host, port: port)
+            case .disk(let directory):
+                SpoolDoor.connect(to: directory, within: limits.connectTime, on: eventLoop) { initialize($0, $1) }
             }
         connected.whenFailure { error in
             promise.fail(DejaVuError(.network, "cannot connect to \(address): \(error)"))
@@ -82,8 +83,26 @@ public struct LinkEndpoint: Sendable {
         return promise.futureResult
     }
 
-    /// Socket options that every link has.
-    func prepare(_ channel: any Channel, isTCP: Bool) throws {
+    /// Makes a fresh channel into what a link speaks over.
+    ///
+    /// - Parameter place: where bytes go if they go through files.
+    func add(
+        _ handler: LinkHandler, _ certificate: LinkCertificate?, to channel: any Channel, at address: LinkAddress,
+        through place: SpoolPlace?, isClient: Bool
+    ) throws {
+        if let place {
+            let spool = SpoolHandler(place, limits: limits)
+            handler.spool = spool.gauge
+            try channel.pipeline.syncOperations.addHandler(spool)
+        } else {
+            try prepare(channel, isTCP: address.isTCP)
+        }
+        try certificate?.protect(channel, isClient: isClient)
+        try channel.pipeline.syncOperations.addHandler(handler)
+    }
+
+    /// Socket options that every link over a socket has.
+    private func prepare(_ channel: any Channel, isTCP: Bool) throws {
         guard let options = channel.syncOptions else { preconditionFailure("a socket's options are its loop's") }
         try options.setOption(
             .writeBufferWaterMark, value: .init(low: limits.writableBytesLow, high: limits.writableBytesHigh))

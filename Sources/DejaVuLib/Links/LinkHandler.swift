@@ -26,6 +26,8 @@ final class LinkHandler: ChannelInboundHandler {
     private var messageTimer: Scheduled<Void>?
     /// Why the channel is about to become inactive, if that is known already.
     private var end: LinkEnd?
+    /// What waits in files, where the channel's bytes go through some.
+    var spool: SpoolGauge?
 
     init(
         handshake: Handshake, startsHandshake: Bool, certificate: LinkCertificate?, limits: LinkLimits,
@@ -80,7 +82,7 @@ final class LinkHandler: ChannelInboundHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if end == nil, case .open(_, let receiver) = phase { receiver(.writable(context.channel.isWritable)) }
+        if end == nil, case .open(_, let receiver) = phase { receiver(.writable(isWritable(context.channel))) }
         context.fireChannelWritabilityChanged()
     }
 
@@ -151,7 +153,7 @@ final class LinkHandler: ChannelInboundHandler {
         decoder.payloadBytesMax = limits.payloadBytesMax
         decoder.streamedKindMin = limits.streamedKindMin
         let link = Link(
-            peer: peer, channel: channel, isEncrypted: certificate != nil,
+            peer: peer, channel: channel, isEncrypted: certificate != nil, spool: spool,
             handler: NIOLoopBound(self, eventLoop: channel.eventLoop))
         if let receiver = report(.success(link)) {
             phase = .open(link, receiver)
@@ -194,7 +196,7 @@ final class LinkHandler: ChannelInboundHandler {
                 && message.payload.readableBytes <= limits.payloadBytesMax,
             "a message of kind \(message.kind) breaks the limits of its link")
         put(message, to: channel)
-        if !channel.isWritable, unsentBytes(of: channel) > limits.unsentBytesMax {
+        if !isWritable(channel), unsentBytes(of: channel) > limits.unsentBytesMax {
             fail(
                 DejaVuError(
                     .resourceExhausted, "the peer leaves more than \(limits.unsentBytesMax) bytes unread"),
@@ -202,8 +204,10 @@ final class LinkHandler: ChannelInboundHandler {
         }
     }
 
+    private func isWritable(_ channel: any Channel) -> Bool { channel.isWritable && spool?.isFull != true }
+
     private func unsentBytes(of channel: any Channel) -> Int {
-        (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        spool?.unreadBytes ?? (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
     }
 
     private func put(_ message: LinkMessage, to channel: any Channel) {

@@ -56,32 +56,39 @@ public final class LinkListener: Sendable {
     ) async throws(DejaVuError) -> LinkListener {
         let gate = Gate(limits: endpoint.limits)
         let certificate = try endpoint.security.certificate(for: address)
-        let isTCP = address.isTCP
-        let bootstrap = ServerBootstrap(group: eventLoop)
-            .serverChannelOption(.backlog, value: 64)
-            .serverChannelOption(.socketOption(.so_reuseaddr), value: isTCP ? 1 : 0)
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    guard gate.knock() else {
-                        throw DejaVuError(.resourceExhausted, "too many handshakes at once")
-                    }
-                    do {
-                        try endpoint.prepare(channel, isTCP: isTCP)
-                        try certificate?.protect(channel, isClient: false)
-                        try channel.pipeline.syncOperations.addHandler(
-                            Self.handler(endpoint, certificate, gate, open: open, refused: refused))
-                    } catch {
-                        gate.turnAway()
-                        throw error
-                    }
+        let initialize: @Sendable (any Channel, SpoolPlace?) -> EventLoopFuture<Void> = { channel, place in
+            channel.eventLoop.makeCompletedFuture {
+                guard gate.knock() else {
+                    throw DejaVuError(.resourceExhausted, "too many handshakes at once")
+                }
+                do {
+                    let handler = Self.handler(endpoint, certificate, gate, open: open, refused: refused)
+                    try endpoint.add(handler, certificate, to: channel, at: address, through: place, isClient: false)
+                } catch {
+                    gate.turnAway()
+                    throw error
                 }
             }
+        }
+        if case .disk(let directory) = address {
+            let channel = try await SpoolDoor.listen(in: directory, on: eventLoop) {
+                initialize($0, $1)
+            } failed: {
+                refused($0)
+            }
+            return LinkListener(address: address, channel: channel)
+        }
+        let bootstrap = ServerBootstrap(group: eventLoop)
+            .serverChannelOption(.backlog, value: 64)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: address.isTCP ? 1 : 0)
+            .childChannelInitializer { initialize($0, nil) }
         do {
             let channel =
                 switch address {
                 case .unix(let path):
                     try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
                 case .tcp(let host, let port): try await bootstrap.bind(host: host, port: port).get()
+                case .disk: preconditionFailure("files have no socket to bind")
                 }
             return LinkListener(address: address.resolved(by: channel), channel: channel)
         } catch {
@@ -117,7 +124,11 @@ public final class LinkListener: Sendable {
     /// Takes no more peers; the open links stay.
     public func close() async {
         try? await channel.close()
-        if case .unix(let path) = address { _ = path.withCString { unlink($0) } }
+        switch address {
+        case .unix(let path): unlink(path)
+        case .disk(let directory): SpoolDoor.remove(directory)
+        case .tcp: break
+        }
     }
 }
 

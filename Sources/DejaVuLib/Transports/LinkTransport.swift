@@ -1,7 +1,7 @@
 public import DejaVuCore
 public import NIOCore
 
-/// Transports over links: TCP and unix sockets, with or without TLS.
+/// Transports over links: TCP and unix sockets, with or without TLS, and segment files on a disk.
 ///
 /// A link for frames is one of its own: activations and control messages have theirs, and never wait behind a gigabyte
 /// in the same socket.
@@ -58,7 +58,7 @@ public enum LinkTransport {
         capabilities.crossesMachines = link.localHost != nil
         capabilities.isEncrypted = link.isEncrypted || link.localHost == nil
         let transport = PeerTransport(
-            session, kind: link.localHost == nil ? "unix" : "tcp", capabilities: capabilities,
+            session, kind: link.isSpooled ? "disk" : link.localHost == nil ? "unix" : "tcp", capabilities: capabilities,
             staging: StagingPool(bytesMax: bytesInFlightMax))
         let bound = session.bound
         return (transport, { bound.value.received($0) })

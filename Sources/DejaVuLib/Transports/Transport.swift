@@ -76,8 +76,6 @@ public struct TransportCapabilities: Hashable, Sendable {
     public var crossesMachines = false
     /// Nobody on the way can read or change the bytes.
     public var isEncrypted = false
-    /// Both ends need not live at the same time: what was posted waits.
-    public var outlivesProcesses = false
     public init() {}
 }
 

@@ -10,7 +10,7 @@ import Testing
 
 /// Every kind of transport that must pass the suite.
 enum Kind: String, CaseIterable, Sendable, CustomTestStringConvertible {
-    case memory, unix, tcp, tls
+    case memory, unix, tcp, tls, disk
     var testDescription: String { rawValue }
 }
 
@@ -59,8 +59,8 @@ private func makeFabric(
             (worker("near"), nearServer), (worker("far"), server), on: (group.next(), group.next()),
             bytesInFlightMax: bytesInFlightMax)
         return Fabric(near: near, far: far) { near.close("the test is over") }
-    case .unix, .tcp, .tls:
-        let place: Place = kind == .unix ? .unix : .tcp
+    case .unix, .tcp, .tls, .disk:
+        let place: Place = kind == .unix ? .unix : kind == .disk ? .disk : .tcp
         let opened = Mutex<PeerTransport?>(nil)
         let security = kind == .tls ? { try LinkSecurity.always(.selfSigned()) } : { .localOnly }
         let listener = try await LinkTransport.listen(

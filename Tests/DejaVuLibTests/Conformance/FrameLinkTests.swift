@@ -92,7 +92,7 @@ func transport_endsDiffer_neitherGetsATransport(place: Place, difference: Differ
 func transport_bulkFillsItsLinkAndStandsStill_activationsGoThereAndBack(place: Place) async throws {
     let rowBytes = roundCount >= 50 ? 1 << 30 : 64 << 20
     let store = RecordingStore(rowBytes: rowBytes, keepsRows: false)
-    let kind: Kind = place == .unix ? .unix : .tcp
+    let kind: Kind = place == .unix ? .unix : place == .disk ? .disk : .tcp
     try await withFabric(kind, ["rows": store], bytesInFlightMax: rowBytes) { fabric in
         // As workers do it: rows between stages have a link of their own.
         let echoed = Inbox()

@@ -18,8 +18,10 @@ package struct IOFailure: Error, Hashable, Sendable, CustomStringConvertible {
     package var isMissing: Bool { number == ENOENT }
 
     /// As an error of ours: a full disk may have room later, anything else is the device's fault.
-    package var error: DejaVuError {
-        DejaVuError(isFull ? .resourceExhausted : .unavailable, "disk store: \(self)", subject: operation)
+    package var error: DejaVuError { error(in: "disk store") }
+
+    package func error(in place: String) -> DejaVuError {
+        DejaVuError(isFull ? .resourceExhausted : .unavailable, "\(place): \(self)", subject: operation)
     }
 
     package static func text(_ number: Int32) -> String {
