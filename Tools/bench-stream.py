@@ -54,7 +54,7 @@ class Rows:
     def checked(document, names, verdict):
         for name in names:
             usage = document["usage"].get(name.split(".")[0].removesuffix("_low"), {})
-            if usage.get("passes") and not usage["is_valid"]:
+            if usage.get("wake_ups") and not usage["is_valid"]:
                 return (f"invalid: {usage['processor_share']:.0%} of the processors, "
                         f"{usage['late_share']:.1%} late wake-ups, {usage['late_time_share']:.2%} of the time")
         return verdict
@@ -101,7 +101,7 @@ def table(parts):
 
 def main():
     parser = options.parser(__doc__, "Tools/bench-stream.py --quick")
-    parser.add_argument("--pairs", type=int, default=5, help="interleaved measurements of each side")
+    parser.add_argument("--pairs", type=int, default=10, help="interleaved measurements of each side")
     parser.add_argument("--threads", type=int, default=1, help="compute threads of SmolLM2")
     parser.add_argument("--directory", default=".", help="where the disk store's files go; its disk is measured")
     parser.add_argument("--part", action="append", choices=PARTS, help="only these")

@@ -51,16 +51,18 @@ package enum StreamAblation {
         let shape = try model.shape(byteScale: 16)
         // Long enough for the prompt's rows to get over the link while steps compute.
         let steps = model == .opt13B ? 64 : 24
+        // Each takes seconds.
+        let naiveSteps = model == .opt13B ? 2 : 1
         let device = try BenchDevice(shape, length: 512 + steps, profile: model.profile)
         let store = LinkedStore(
             try hostStore(device, sequences: shape.batch), byteScale: shape.byteScale,
             bytesPerSecond: model.profile.linkBytesPerSecond)
         let compute = EmulatedCompute(model.profile, layers: shape.layers, batch: shape.batch)
         var samples = StreamSamples("ablation-\(model.rawValue)")
-        samples.settings = try settings(device, model.profile, steps: steps)
+        samples.settings = try settings(device, model.profile, steps: "\(steps), naive \(naiveSteps)")
         try options.interleave(Variant.allCases) { (variant, counts) throws(DejaVuError) in
             let trial = StreamTrial(
-                device: device, compute: compute, prompt: 500, steps: variant == .naive ? 3 : steps,
+                device: device, compute: compute, prompt: 500, steps: variant == .naive ? naiveSteps : steps,
                 options: variant.options, store: store, isEmulated: true)
             let outcome = try trial.run()
             guard counts else { return }
@@ -108,11 +110,11 @@ package enum StreamAblation {
     }
 
     private static func settings(
-        _ device: BenchDevice, _ profile: DeviceProfile, steps: Int
+        _ device: BenchDevice, _ profile: DeviceProfile, steps: String
     ) throws(DejaVuError) -> [String: String] {
         let batch = device.shape.batch
         return [
-            "model": device.shape.name, "batch": "\(batch)", "prompt": "500", "steps": "\(steps), naive 3",
+            "model": device.shape.name, "batch": "\(batch)", "prompt": "500", "steps": steps,
             "byte_scale": "\(device.shape.byteScale)",
             "runs_per_step": "\(try device.naiveRunCount(positions: 1) * batch)",
             "runs_per_prompt": "\(try device.naiveRunCount(positions: 500) * batch)",

@@ -17,24 +17,24 @@ package protocol StreamCompute: AnyObject {
     var lateness: Lateness { get }
 }
 
-/// Passes of an emulated device that ended too late.
+/// Wake-ups of an emulated device that came too late: after each layer of a prompt, and after each step.
 package struct Lateness: Hashable, Sendable {
-    package var passes = 0
-    /// Those that ended later than 2% of their time after it.
-    package var latePasses = 0
+    package var wakeUps = 0
+    /// Those that came later than 2% of their pass after they were due.
+    package var lateWakeUps = 0
     /// By how much these were late, together.
     package var lateTime = TimeSpan.zero
-    /// What all passes were to take.
-    package var passTime = TimeSpan.zero
+    /// What was waited for.
+    package var waitedTime = TimeSpan.zero
 
     package init() {}
 
-    /// A pass was to take so long, and ended so much after that.
-    package mutating func add(pass time: TimeSpan, lateBy late: TimeSpan) {
-        passes += 1
-        passTime = passTime + time
-        guard late.nanoseconds * 50 > time.nanoseconds else { return }
-        latePasses += 1
+    /// A part of a pass was waited for, and the wake-up came so much after its end.
+    package mutating func add(_ part: TimeSpan, ofPass pass: TimeSpan, lateBy late: TimeSpan) {
+        wakeUps += 1
+        waitedTime = waitedTime + part
+        guard late.nanoseconds * 50 > pass.nanoseconds else { return }
+        lateWakeUps += 1
         lateTime = lateTime + late
     }
 }
@@ -64,21 +64,21 @@ final class EmulatedCompute: StreamCompute {
     }
 
     func prompt(_ length: Int, told: (LayerRange) throws(DejaVuError) -> Void) throws(DejaVuError) {
-        let layerTime = TimeSpan.seconds(profile.promptSeconds(tokens: batch * length) / Double(layers.count))
+        let pass = profile.promptSeconds(tokens: batch * length)
         for layer in layers.indices {
-            compute(layerTime)
+            compute(.seconds(pass / Double(layers.count)), ofPass: .seconds(pass))
             try told(LayerRange(layer, layer + 1))
         }
     }
 
-    func step(at position: Int) { compute(.seconds(profile.stepSeconds)) }
+    func step(at position: Int) { compute(.seconds(profile.stepSeconds), ofPass: .seconds(profile.stepSeconds)) }
 
     func spent(_ time: TimeSpan) { due = due + time }
 
-    private func compute(_ time: TimeSpan) {
-        due = due + time
+    private func compute(_ part: TimeSpan, ofPass pass: TimeSpan) {
+        due = due + part
         BenchClock.sleep(until: due)
-        lateness.add(pass: time, lateBy: BenchClock.now - due)
+        lateness.add(part, ofPass: pass, lateBy: BenchClock.now - due)
     }
 }
 

@@ -9,38 +9,37 @@ package struct StreamSamples: Encodable, Sendable {
     }
     /// Of runs whose compute is emulated.
     package struct Usage: Encodable, Sendable {
-        package var passes = 0
-        package var latePasses = 0
+        package var wakeUps = 0
+        package var lateWakeUps = 0
         package var lateTime = TimeSpan.zero
-        package var passTime = TimeSpan.zero
+        package var waitedTime = TimeSpan.zero
         /// The largest of any run: of all processors.
         package var processorShare = 0.0
-        package var lateShare: Double { passes == 0 ? 0 : Double(latePasses) / Double(passes) }
-        /// By how much late passes were late, together, of the time of all passes.
+        package var lateShare: Double { wakeUps == 0 ? 0 : Double(lateWakeUps) / Double(wakeUps) }
+        /// By how much late wake-ups were late, together, of all that was waited for.
         package var lateTimeShare: Double {
-            passTime > .zero ? lateTime.seconds / passTime.seconds : 0
+            waitedTime > .zero ? lateTime.seconds / waitedTime.seconds : 0
         }
-        /// The figures mean something: at most 80% of the processors used, and at most 1% of the passes late. Of the
-        /// naive way's few passes none may be.
+        /// The figures mean something: at most 80% of the processors used, and at most 1% of the wake-ups late.
         package var isValid: Bool { processorShare <= 0.8 && lateShare <= 0.01 }
 
         package init() {}
 
         package mutating func add(_ lateness: Lateness, processorShare share: Double) {
-            passes += lateness.passes
-            latePasses += lateness.latePasses
+            wakeUps += lateness.wakeUps
+            lateWakeUps += lateness.lateWakeUps
             lateTime = lateTime + lateness.lateTime
-            passTime = passTime + lateness.passTime
+            waitedTime = waitedTime + lateness.waitedTime
             processorShare = max(processorShare, share)
         }
 
         private enum Keys: String, CodingKey {
-            case passes, latePasses, processorShare, lateShare, lateTimeShare, isValid
+            case wakeUps, lateWakeUps, processorShare, lateShare, lateTimeShare, isValid
         }
         package func encode(to encoder: any Encoder) throws {
             var container = encoder.container(keyedBy: Keys.self)
-            try container.encode(passes, forKey: .passes)
-            try container.encode(latePasses, forKey: .latePasses)
+            try container.encode(wakeUps, forKey: .wakeUps)
+            try container.encode(lateWakeUps, forKey: .lateWakeUps)
             try container.encode(processorShare, forKey: .processorShare)
             try container.encode(lateShare, forKey: .lateShare)
             try container.encode(lateTimeShare, forKey: .lateTimeShare)

@@ -134,17 +134,18 @@ func bareSocket_pieces_arriveInOrder(lengths: [Int]) throws {
     #expect([Double]().median == 0)
 }
 
-@Test func usage_moreThanOnePassInAHundredIsLate_isInvalid() {
+@Test func usage_moreThanOneWakeUpInAHundredIsLate_isInvalid() {
+    let (part, pass) = (TimeSpan.milliseconds(Int64(1)), TimeSpan.milliseconds(Int64(10)))
     var fine = Lateness()
-    for _ in 0..<99 { fine.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(199))) }
-    fine.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(400)))
+    for _ in 0..<99 { fine.add(part, ofPass: pass, lateBy: .microseconds(Int64(199))) }
+    fine.add(part, ofPass: pass, lateBy: .microseconds(Int64(400)))
     var usage = StreamSamples.Usage()
     usage.add(fine, processorShare: 0.5)
-    #expect(usage.latePasses == 1 && usage.passes == 100)
-    #expect(usage.lateTime == .microseconds(400))
+    #expect(usage.lateWakeUps == 1 && usage.wakeUps == 100)
+    #expect(usage.lateTime == .microseconds(400) && usage.waitedTime == .milliseconds(100))
     #expect(usage.isValid)
     var bad = Lateness()
-    bad.add(pass: .milliseconds(Int64(10)), lateBy: .microseconds(Int64(201)))
+    bad.add(part, ofPass: pass, lateBy: .microseconds(Int64(201)))
     usage.add(bad, processorShare: 0.1)
     #expect(!usage.isValid)
     var crowded = StreamSamples.Usage()
