@@ -82,8 +82,19 @@ public protocol FrameLanding: Sendable {
     func abandon()
     /// A shorter way for sources in this process; nil if there is none for this frame.
     var inPlace: (any InPlaceLanding)? { get }
+    /// Where its bytes leave from: what is made there is in that processor's cache when it is sent. nil if that does
+    /// not matter.
+    var executor: (any TaskExecutor)? { get }
+}
+
+/// A landing that takes bytes without waiting for anybody: whoever receives them may hand them over at once, while
+/// they are in its cache.
+public protocol ImmediateLanding: FrameLanding {
+    /// `write`, from a thread that must not wait. Not while a `write` is under way.
+    func writeNow(_ bytes: ByteBuffer) throws(DejaVuError)
 }
 
 extension FrameLanding {
     public var inPlace: (any InPlaceLanding)? { nil }
+    public var executor: (any TaskExecutor)? { nil }
 }

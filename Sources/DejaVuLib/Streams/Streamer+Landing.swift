@@ -64,7 +64,11 @@ extension Streamer {
                 throw error
             }
         } else if let source = source as? any InPlaceSource {
-            watermark = try await landPieces(of: span, from: source, on: landing, priority: priority)
+            // Packed on the thread that sends: with a thread for each, every byte would cross from one processor's
+            // cache to the other's.
+            watermark = try await withTaskExecutorPreference(landing.executor) { () throws(DejaVuError) in
+                try await landPieces(of: span, from: source, on: landing, priority: priority)
+            }
         } else {
             // Each read may be a journey: one for the whole frame.
             do throws(DejaVuError) {
@@ -156,14 +160,14 @@ extension Streamer {
         var last: Staging?
         defer { last?.release() }
         do throws(DejaVuError) {
-            let pieceBytes = max(source.partBytes, 2 * options.chunkBytesMax)
+            let pieceBytes = max(source.partBytes, options.chunkBytesMax / 2)
             var cutter = PieceCutter(span, rowBytes: source.rowBytes, bytesMax: pieceBytes)
             var checksum = Checksum()
             while let piece = cutter.next() {
                 try checkCancellation()
                 let rows = try await stage(piece, from: source, priority: priority, checksum: &checksum)
                 var bytes = rows.contents
-                while let part = bytes.readSlice(length: min(bytes.readableBytes, 2 * options.chunkBytesMax)),
+                while let part = bytes.readSlice(length: min(bytes.readableBytes, options.chunkBytesMax)),
                     part.readableBytes > 0
                 { try await landing.write(part) }
                 last?.release()

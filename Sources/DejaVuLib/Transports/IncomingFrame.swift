@@ -4,6 +4,9 @@ import NIOCore
 import Synchronization
 
 /// A frame that a peer sends, between the event loop that takes its bytes and the task that lands them.
+///
+/// Where the landing never waits, the loop hands it the bytes itself: no other thread is woken for them, and they are
+/// still in the cache. The task asks the store, and commits.
 final class IncomingFrame: Sendable {
     private enum Next {
         case bytes([ByteBuffer])
@@ -14,6 +17,8 @@ final class IncomingFrame: Sendable {
         var bytes: [ByteBuffer] = []
         var checksum: UInt32?
         var failure: DejaVuError?
+        /// Takes what comes from now on, on the event loop.
+        var direct: (any ImmediateLanding)?
         var waiter: CheckedContinuation<Void, Never>?
     }
 
@@ -29,13 +34,36 @@ final class IncomingFrame: Sendable {
 
     // MARK: The event loop's side
 
-    func put(_ bytes: ByteBuffer) { change { $0.bytes.append(bytes) } }
+    /// - Returns: whether the store has the bytes already; else the task says so, by its grants.
+    func put(_ bytes: ByteBuffer) -> Bool {
+        // Who takes them is decided and done in one step, or they could overtake those that the task is about to write.
+        let (direct, waiter) = inbox.withLock { inbox -> ((any ImmediateLanding)?, CheckedContinuation<Void, Never>?) in
+            if let direct = inbox.direct { return (direct, nil) }
+            inbox.bytes.append(Self.compact(bytes))
+            defer { inbox.waiter = nil }
+            return (nil, inbox.waiter)
+        }
+        waiter?.resume()
+        guard let direct else { return false }
+        do throws(DejaVuError) { try direct.writeNow(bytes) } catch { fail(error) }
+        return true
+    }
+
+    /// A small slice must not keep a large receive buffer from being used again.
+    private static func compact(_ bytes: ByteBuffer) -> ByteBuffer {
+        guard bytes.readableBytes < 32 << 10, bytes.storageCapacity > 4 * bytes.readableBytes else { return bytes }
+        var copy = ByteBuffer()
+        copy.writeImmutableBuffer(bytes)
+        return copy
+    }
+
     func end(checksum: UInt32) { change { $0.checksum = checksum } }
     /// No more will come. What has come is dropped.
     func fail(_ error: DejaVuError) {
         change {
             if $0.failure == nil { $0.failure = error }
             $0.bytes = []
+            $0.direct = nil
         }
     }
 
@@ -82,9 +110,10 @@ final class IncomingFrame: Sendable {
 
     /// - Returns: the checksum of the sender, after the last byte.
     private func write(to landing: any FrameLanding, _ grant: (Int) -> Void) async throws(DejaVuError) -> UInt32 {
+        let direct = landing as? any ImmediateLanding
         var taken = 0
         while true {
-            switch try await next() {
+            switch try await next(direct) {
             case .end(let checksum): return checksum
             case .bytes(let pieces):
                 for piece in pieces {
@@ -100,7 +129,8 @@ final class IncomingFrame: Sendable {
         }
     }
 
-    private func next() async throws(DejaVuError) -> Next {
+    /// - Parameter direct: takes what comes once all that has come is taken.
+    private func next(_ direct: (any ImmediateLanding)?) async throws(DejaVuError) -> Next {
         while true {
             let next: Next? = try inbox.withLock { inbox throws(DejaVuError) in
                 if let failure = inbox.failure { throw failure }
@@ -114,7 +144,10 @@ final class IncomingFrame: Sendable {
             await withCheckedContinuation { continuation in
                 let isReady = inbox.withLock { inbox in
                     let isReady = !inbox.bytes.isEmpty || inbox.checksum != nil || inbox.failure != nil
-                    if !isReady { inbox.waiter = continuation }
+                    if !isReady {
+                        inbox.direct = direct
+                        inbox.waiter = continuation
+                    }
                     return isReady
                 }
                 if isReady { continuation.resume() }

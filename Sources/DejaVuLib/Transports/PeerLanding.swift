@@ -14,6 +14,7 @@ final class PeerLanding: FrameLanding {
         var finishing: CheckedContinuation<Void, Never>?
     }
 
+    let executor: (any TaskExecutor)?
     private let session: NIOLoopBound<PeerSession>
     /// Does not ask the receiver first: what it does not want is swallowed there.
     private let isEager: Bool
@@ -22,6 +23,7 @@ final class PeerLanding: FrameLanding {
     init(_ session: NIOLoopBound<PeerSession>, isEager: Bool) {
         self.session = session
         self.isEager = isEager
+        executor = LoopExecutor(session.eventLoop)
     }
 
     /// Who waits to hear whether the store takes the frame. Before `begin`.

@@ -22,6 +22,8 @@ final class ServedFrame {
     /// What the peer may still send.
     var credit = PeerProtocol.windowFirst
     var received = 0
+    /// What the store has taken on this loop since the last grant.
+    var taken = 0
     /// `end` has come.
     var isEnded = false
     /// `end` or `abandon` has come.
@@ -136,15 +138,12 @@ extension PeerSession {
         }
         guard served.credit >= 0 else { throw .malformed("more bytes than were asked for") }
         // Known or refused already: the rest is swallowed.
-        if !served.isReplied { served.frame.put(Self.compact(bytes)) }
-    }
-
-    /// A small slice must not keep a large receive buffer from being used again.
-    private static func compact(_ bytes: ByteBuffer) -> ByteBuffer {
-        guard bytes.readableBytes < 32 << 10, bytes.storageCapacity > 4 * bytes.readableBytes else { return bytes }
-        var copy = ByteBuffer()
-        copy.writeImmutableBuffer(bytes)
-        return copy
+        guard !served.isReplied, served.frame.put(bytes) else { return }
+        served.taken += bytes.readableBytes
+        if served.taken >= PeerProtocol.window / 4, served.received < served.frame.header.payloadBytes {
+            grant(number, served.taken)
+            served.taken = 0
+        }
     }
 
     func frameEnded(_ number: UInt64, checksum: UInt32) throws(DejaVuError) {

@@ -60,6 +60,33 @@ func transport_framesOfOneSequence_commitInTheOrderOfTheirPosting(kind: Kind) as
     }
 }
 
+/// A store that takes bytes at once, on the loop that receives them.
+@Test(arguments: Kind.allCases)
+func transport_framesIntoHostMemory_areWhole(kind: Kind) async throws {
+    let (rowBytes, count) = (1 << 20, isFull ? 2000 : 200)
+    let sequence = SequenceID(1)
+    for _ in 0..<(count / 100) {
+        let store = try HostStore(
+            name: "rows", layers: LayerRange(0, 1), rowBytes: rowBytes, numericClass: NumericClass(hash: 7),
+            options: HostStore.Options(budget: 128 << 20))
+        try await withFabric(kind, ["rows": store]) { fabric in
+            let ticket = Ticket(
+                number: 1001, sequence: sequence, layers: LayerRange(0, 1), positionLimit: 100,
+                writer: TestFrames.writer)
+            try await fabric.near.open(ticket, tokens: [], in: "rows", within: patience)
+            var postings: [Posting] = []
+            for position in 0..<100 {
+                postings.append(try await fabric.near.post(sequence, position..<position + 1, rowBytes: rowBytes))
+            }
+            for (position, posting) in postings.enumerated() {
+                #expect(try await posting.receipt() == .committed(watermark: position + 1))
+            }
+            let span = Span(sequence: sequence, layers: LayerRange(0, 1), positions: 0..<100)
+            #expect(try await store.read(span) == TestFrames.rows(sequence, 0..<100, rowBytes: rowBytes))
+        }
+    }
+}
+
 @Test(arguments: Kind.allCases)
 func transport_manySmallFramesOfManySequences_allArrive(kind: Kind) async throws {
     let store = RecordingStore(rowBytes: 64)

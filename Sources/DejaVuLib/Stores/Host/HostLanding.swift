@@ -4,7 +4,7 @@ import NIOCore
 import Synchronization
 
 /// A frame on its way into a host store's arena.
-struct HostLanding: InPlaceLanding {
+struct HostLanding: InPlaceLanding, ImmediateLanding {
     private struct Progress {
         var bytes = 0
         var checksum = Checksum()
@@ -34,25 +34,29 @@ struct HostLanding: InPlaceLanding {
         while let piece = rest.readSlice(length: min(rest.readableBytes, HostStore.pieceBytesMax)),
             piece.readableBytes > 0
         {
-            let leave = try store.withBooks { (books, _) throws(DejaVuError) in
-                books.beginCopy(arrival.id, bytes: piece.readableBytes)
-            }
-            switch leave {
-            case .swallow: continue
-            case .tooMany:
-                abandon()
-                throw DejaVuError(.invalidArgument, "more bytes than the header of \(arrival.span) says")
-            case .write: break
-            }
-            progress.value.withLock { progress in
-                piece.withUnsafeReadableBytes { bytes in
-                    store.copy(bytes, of: map, at: progress.bytes, to: place, checksum: &progress.checksum)
-                }
-                progress.bytes += piece.readableBytes
-            }
-            store.settled { books, followup in books.endCopy(arrival.id, &followup) }
+            try writeNow(piece)
             if rest.readableBytes > 0 { await Task.yield() }
         }
+    }
+
+    func writeNow(_ bytes: ByteBuffer) throws(DejaVuError) {
+        let leave = try store.withBooks { (books, _) throws(DejaVuError) in
+            books.beginCopy(arrival.id, bytes: bytes.readableBytes)
+        }
+        switch leave {
+        case .swallow: return
+        case .tooMany:
+            abandon()
+            throw DejaVuError(.invalidArgument, "more bytes than the header of \(arrival.span) says")
+        case .write: break
+        }
+        progress.value.withLock { progress in
+            bytes.withUnsafeReadableBytes { bytes in
+                store.copy(bytes, of: map, at: progress.bytes, to: place, checksum: &progress.checksum)
+            }
+            progress.bytes += bytes.readableBytes
+        }
+        store.settled { books, followup in books.endCopy(arrival.id, &followup) }
     }
 
     func finish(checksum: UInt32) async throws(DejaVuError) -> Int {
