@@ -44,24 +44,51 @@ def run(options):
         expect(not [w for w in workers if pathlib.Path(f"/proc/{w}").exists()], "a worker was left behind")
 
 
+# How prompts and tokens are put on workers: as `serve` takes it, and what a failure is called by.
+TOPOLOGIES = {
+    "1 stage": ["--stages", 1], "2 stages": ["--stages", 2], "3 stages": ["--stages", 3], "5 stages": ["--stages", 5],
+    **{f"{p}+{t}": ["--prompt-stages", p, "--token-stages", t, "--disaggregate-above", 8]
+       for p, t in ((1, 1), (1, 2), (2, 1), (2, 3), (3, 2))},
+}
+
+
+def difference(texts, reference):
+    """The first place where two lists of texts differ, in words; None if nowhere."""
+    for number, (ours, theirs) in enumerate(zip(texts, reference, strict=True)):
+        for position, (mine, other) in enumerate(zip(ours, theirs)):
+            if mine != other:
+                return (f"text {number} differs at character {position}: "
+                        f"{ours[position:position + 20]!r} instead of {theirs[position:position + 20]!r}")
+        if len(ours) != len(theirs):
+            return f"text {number} ends after {min(len(ours), len(theirs))} characters"
+    return None
+
+
 @check
 def equal(options):
-    """The same text from 1, 2, 3 and 5 stages, alone and in company, greedy and seeded."""
+    """The same text from any stages, colocated or with prompts apart, alone and in company, greedy and seeded."""
     count = 40 if options.quick else 200
+    # Long ones are worth the way to prompt stages.
+    long = [" ".join([prompt] * (1 + 9 * (number % 3))) for number, prompt in enumerate(PROMPTS)]
+    jobs = [dict(prompt=p, max_tokens=count, temperature=t, seed=7, ignore_eos=True)
+            for t in (0, 0.9) for p in PROMPTS + long]
+    jobs = jobs[:12] if options.quick else [
+        dict(job, seed=job["seed"] + number, max_tokens=count - 10 * (number % 16))
+        for number in range(-(-200 // len(jobs))) for job in jobs][:200]
+    names = ["1 stage", "3 stages", "1+1", "2+3"] if options.quick else TOPOLOGIES
     reference = None
-    for stages in ([1, 3] if options.quick else [1, 2, 3, 5]):
-        with Server(options.binary, options.model, "--stages", stages, "--threads", 1, "--standbys", 0) as server:
-            texts = []
-            for temperature in (0, 0.9):
-                for prompt in PROMPTS:
-                    texts.append(complete(
-                        server.url, prompt, max_tokens=count, temperature=temperature, seed=7, ignore_eos=True))
-            together = stream_tokens(
-                server.url, [dict(prompt=p, max_tokens=count, temperature=t, seed=7, ignore_eos=True)
-                             for t in (0, 0.9) for p in PROMPTS])
-        expect(together == texts, f"{stages} stages: a text differs when others run beside it")
+    for name in names:
+        with Server(options.binary, options.model, *TOPOLOGIES[name], "--threads", 1, "--standbys", 0) as server:
+            alone = [complete(server.url, **job) for job in jobs[:4]]
+            texts = stream_tokens(server.url, jobs)
+            cluster = get_json(server.url + "/cluster")["cluster"]
+        apart = [pipeline for pipeline in cluster["pipelines"] if pipeline["role"] == "prompt"]
+        expect(all(p["stages"][0]["passes"] > 1 for p in apart), f"{name}: no prompt ran at the prompt stages")
+        expect(not difference(alone, texts[:4]), f"{name}: others beside it change it: {difference(alone, texts[:4])}")
         reference = reference or texts
-        expect(texts == reference, f"{stages} stages give another text than one")
+        expect(not difference(texts, reference),
+               f"{name} gives another text than one stage: {difference(texts, reference)}")
+        print(f"  {name}: {len(texts)} texts equal")
 
 
 @check

@@ -71,6 +71,21 @@ package enum MetricTable {
     package static let parkedSequences = MetricDefinition(
         "dejavu_sequences_parked", .gauge, unit: "sequences",
         help: "Sequences that lost their cells and wait for others.")
+    package static let promptsRunning = MetricDefinition(
+        "dejavu_prompts_disaggregated", .gauge, unit: "sequences",
+        help: "Sequences that have cells of a prompt pipeline; there only where prompts have workers of their own.")
+    package static let promptsWaiting = MetricDefinition(
+        "dejavu_prompts_waiting", .gauge, unit: "sequences", help: "Sequences that wait for cells of a prompt pipeline."
+    )
+    package static let promptLag = MetricDefinition(
+        "dejavu_prompt_stream_lag_positions", .gauge, unit: "positions",
+        help: "Positions that prompt pipelines have run and token stages lack, over all sequences.")
+    package static let promptsStalled = MetricDefinition(
+        "dejavu_prompt_stream_stalled", .gauge, unit: "sequences",
+        help: "Sequences whose rows have not arrived at their token stages for long, though there are some.")
+    package static let promptStall = MetricDefinition(
+        "dejavu_prompt_stream_stall_seconds", .gauge, unit: "seconds",
+        help: "For how long at most; 0 if none is stalled.")
     package static let workers = MetricDefinition(
         "dejavu_workers", .gauge, unit: "workers", labels: ["state"],
         help: "Workers by state: standby, loading, serving, resting, leaving.")
@@ -162,7 +177,8 @@ package enum MetricTable {
         timeToFirstToken, interToken, endToEnd, queueTime, promptLength, outputLength, promptTokens, outputTokens,
         requests, choices, responses, connections, connectionsRefused, resumed, resumeBytes,
         resumeLimit, resumeDropped, ready, queueLength, queueLimit, queueTokens,
-        queueTokensLimit, runningSequences, parkedSequences, workers, kvUsed, kvLimit, microbatches, stagePasses,
+        queueTokensLimit, runningSequences, parkedSequences, promptsRunning, promptsWaiting, promptLag, promptsStalled,
+        promptStall, workers, kvUsed, kvLimit, microbatches, stagePasses,
         stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, moves, positionsRunAgain,
         sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,
         emulatedPasses, emulatedSeconds, emulationValid, processSeconds, processResident, processStart, buildInfo,

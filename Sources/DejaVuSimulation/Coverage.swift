@@ -11,6 +11,8 @@ package enum Role: String, Hashable, Codable, CaseIterable, Sendable {
     case taker, joiner
     /// A standby that holds nothing.
     case idle
+    /// Runs a stage of a prompt pipeline that serves.
+    case promptStage
 }
 
 /// What the cluster is doing when something happens.
@@ -105,6 +107,7 @@ extension World {
             if pipeline.state != .serving {
                 return processes[slot].told.contains(where: { $0.replica != nil }) ? .taker : .joiner
             }
+            if pipeline.role == .prompt { return .promptStage }
             let stage = pipeline.stages[index]
             guard stage.holder != nil else { return .sourceAlone }
             return stage.replicaReady && stage.replicaLag <= usual ? .source : .sourceOfNew

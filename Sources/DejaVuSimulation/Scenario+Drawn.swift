@@ -21,10 +21,14 @@ extension Scenario {
 
     package static func drawn(seed: UInt64, weather: Weather) -> Scenario {
         var random = SeededGenerator(seed: mix64(seed))
-        let configuration = configuration(&random)
-        let needed = configuration.stageCount * configuration.pipelineCount
+        var configuration = configuration(&random)
         let spares = random.next(below: 3)
-        let layersMax = (configuration.layerCount + configuration.stageCount - 1) / configuration.stageCount
+        disaggregate(&configuration, seed: seed)
+        let topology = configuration.topology
+        let needed = topology.workerCount
+        let fewest =
+            topology.isDisaggregated ? min(topology.stageCount, topology.promptStageCount) : topology.stageCount
+        let layersMax = (configuration.layerCount + fewest - 1) / fewest
         let cells = random.next(in: 2...12) * CellRun.granularity
         let uneven = random.chance(0.3)
         let workers = (0..<(needed + spares)).map { _ in
@@ -72,6 +76,16 @@ extension Scenario {
         return ControllerConfiguration(
             model: ModelID(digest: "0123456789abcdef"), layerCount: layers, vocabularyCount: 1000,
             stageCount: random.next(in: 1...min(layers, 4)), pipelineCount: random.chance(0.25) ? 2 : 1, limits: limits)
+    }
+
+    /// Two of five have prompts run elsewhere than tokens. Drawn apart, so that the others stay what they were.
+    private static func disaggregate(_ configuration: inout ControllerConfiguration, seed: UInt64) {
+        var random = SeededGenerator(seed: mix64(seed ^ 0x70_6F6B_656E))
+        guard random.chance(0.4) else { return }
+        configuration.topology.promptStageCount = random.next(in: 1...min(configuration.layerCount, 3))
+        configuration.disaggregateAbove = random.next(below: random.chance(0.5) ? 8 : 80)
+        configuration.limits.promptRowsMax = random.next(in: 1...128)
+        configuration.limits.stallMin = .milliseconds(Int64(random.next(in: 20...2000)))
     }
 
     private static func clients(

@@ -6,7 +6,8 @@ import DejaVuKV
 struct SimulatedProcess: Sendable {
     enum Job: Sendable {
         case load(EngineID, StageAssignment)
-        case open(EngineID, SequenceRecord, CellRun)
+        case open(EngineID, SequenceRecord, CellRun, Ticket)
+        case share(EngineID, Ticket, PipelineID)
         case adopt(EngineID, SequenceRecord, Ticket)
         case unload(EngineID)
         case loadReplica(ReplicaAssignment)
@@ -24,6 +25,8 @@ struct SimulatedProcess: Sendable {
         var store: SimulatedStore
         var book: SubscriptionBook
         var bulk: [BulkLink] = []
+        /// Where it has copied to, in the order in which it was told.
+        var targets: [StoreAddress] = []
 
         init(id: EngineID, store: SimulatedStore) {
             self.id = id
@@ -34,6 +37,12 @@ struct SimulatedProcess: Sendable {
             limits.bytesInFlightMax = 8 * 96
             limits.flightsMax = 6
             book = SubscriptionBook(layers: store.layers, rowBytes: 8, limits: limits)
+        }
+
+        /// What the book calls those cells.
+        mutating func destination(_ target: StoreAddress) -> StoreID {
+            if !targets.contains(target) { targets.append(target) }
+            return StoreID(UInt64((targets.firstIndex(of: target) ?? 0) + 1))
         }
     }
     struct Outgoing: Sendable {
@@ -113,10 +122,11 @@ struct SimulatedProcess: Sendable {
         return nil
     }
 
-    /// What holds a sequence's layers here.
-    func store(of sequence: SequenceID, layers: LayerRange) -> StorePlace? {
+    /// The cells of that address, if the sequence is open there.
+    func store(of sequence: SequenceID, at address: StoreAddress) -> StorePlace? {
         func has(_ store: SimulatedStore) -> Bool {
-            store.ledger.ticket(of: sequence) != nil && store.layers.contains(layers)
+            store.ledger.ticket(of: sequence) != nil && store.pipeline == address.pipeline
+                && store.layers == address.layers
         }
         if let index = stages.firstIndex(where: { has($0.store) }) { return .stage(index) }
         return replicas.firstIndex(where: has).map { .replica($0) }

@@ -16,6 +16,8 @@ struct SimulatedStore: Sendable {
     }
 
     let layers: LayerRange
+    /// Under which others find it, with the layers.
+    var pipeline: PipelineID
     /// nil once it is the stage's.
     var replica: ReplicaID?
     var engine: EmulatedStage
@@ -25,8 +27,9 @@ struct SimulatedStore: Sendable {
     /// Released sequences whose memory is not quiet yet, by ticket.
     var releasing: [(ticket: UInt64, answer: WorkerEvent)] = []
 
-    init(engine: EmulatedStage, replica: ReplicaID?) {
+    init(engine: EmulatedStage, pipeline: PipelineID, replica: ReplicaID?) {
         layers = engine.layers
+        self.pipeline = pipeline
         self.replica = replica
         self.engine = engine
         ledger = Ledger(layers: engine.layers, rowBytes: 8, numericClass: NumericClass(hash: 1))
@@ -36,6 +39,7 @@ struct SimulatedStore: Sendable {
 /// A frame on its way.
 struct SimulatedFrame: Sendable {
     let flight: FlightID
+    let target: StoreAddress
     let header: FrameHeader
     let rows: [UInt64]
     let intact: Bool
@@ -50,9 +54,10 @@ enum FrameAnswer: Hashable, Sendable {
     case refused
 }
 
-/// A source's link to a holder.
+/// A source's link to cells elsewhere.
 struct BulkLink: Sendable {
-    let holder: PeerAddress
+    let target: StoreAddress
+    var holder: Incarnation { target.peer.incarnation }
     /// Tells it from an earlier one; nil while it is made.
     var serial: UInt64
     var connected = false

@@ -15,11 +15,13 @@ extension World {
             }
         case .open(let record, let cells, let ticket):
             sequences[record.id.rawValue] = record
-            let stage = (places[id.rawValue] ?? []).first { $0.layers == ticket.layers }?.stageIndex ?? -1
-            let place = StagePlace(worker: id, stage: stage)
+            let told = (places[id.rawValue] ?? []).first { $0.layers == ticket.layers }
+            let stage = told?.stageIndex ?? -1
+            let place = StagePlace(worker: id, pipeline: told?.pipeline ?? PipelineID(.max), stage: stage)
             // It came with the replica.
             let kept = holdings[place]?.contains { $0.sequence == record.id && $0.cells == cells } ?? false
             if kept { return }
+            answers[place.pipeline.rawValue]?.opened(record.id, stage: stage)
             for holding in holdings[place] ?? []
             where cells.start < holding.cells.end && holding.cells.start < cells.end {
                 note("\(record.id) was given cells of \(holding.sequence), which \(id) has not released")
@@ -53,12 +55,12 @@ extension World {
     private mutating func notePlace(_ place: StageAssignment, of id: WorkerID) {
         let known = places[id.rawValue] ?? []
         for former in known where former.pipeline != place.pipeline {
-            holdings[StagePlace(worker: id, stage: former.stageIndex)] = nil
+            holdings[StagePlace(worker: id, pipeline: former.pipeline, stage: former.stageIndex)] = nil
         }
         let former = known.first { $0.pipeline == place.pipeline && $0.stageIndex == place.stageIndex }
         places[id.rawValue] =
             known.filter { $0.pipeline == place.pipeline && $0.stageIndex != place.stageIndex } + [place]
-        let stage = StagePlace(worker: id, stage: place.stageIndex)
+        let stage = StagePlace(worker: id, pipeline: place.pipeline, stage: place.stageIndex)
         if former?.layers != place.layers || former?.cellCount != place.cellCount { holdings[stage] = nil }
         if let replica = place.replica {
             holdings[stage] = replicaHoldings.removeValue(forKey: replica.rawValue)
@@ -176,7 +178,8 @@ extension World {
 
     /// A cluster with nothing to do goes on to prove that it could.
     mutating func checkIdle() {
-        guard controller.status(at: now).pipelines.contains(where: { $0.state == .serving }) else { return }
+        guard controller.status(at: now).pipelines.contains(where: { $0.role.isHome && $0.state == .serving })
+        else { return }
         let limits = scenario.configuration.limits
         for _ in 0..<3 {
             run(until: now + limits.probeInterval + .seconds(1))

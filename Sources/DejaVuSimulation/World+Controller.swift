@@ -6,12 +6,12 @@ extension World {
     mutating func decide(_ event: ControllerEvent) {
         if tellsStory, !isRoutine(event) { tell("controller hears \(event)") }
         let actions = controller.handle(event, at: now)
-        if case .message(let id, _, _, .released(let sequence)) = event {
-            for stage in 0..<scenario.configuration.stageCount {
-                holdings[StagePlace(worker: id, stage: stage)]?.removeAll { $0.sequence == sequence }
+        if case .message(let id, _, _, .released(let sequence, let pipeline)) = event {
+            for place in stagePlaces(of: id) where place.pipeline == pipeline {
+                holdings[place]?.removeAll { $0.sequence == sequence }
             }
-            for replica in replicasHeld[id.rawValue] ?? [] {
-                replicaHoldings[replica.rawValue]?.removeAll { $0.sequence == sequence }
+            for replica in replicasHeld[id.rawValue] ?? [] where replica.pipeline == pipeline {
+                replicaHoldings[replica.id.rawValue]?.removeAll { $0.sequence == sequence }
             }
         }
         if keepsLog { log.append(RecordedStep(at: now, event: event, actions: actions)) }
@@ -19,6 +19,13 @@ extension World {
         controller.checkIntegrity()
         checkAnswered(event)
         checkReadiness()
+    }
+
+    /// Wherever that worker may be.
+    private func stagePlaces(of id: WorkerID) -> [StagePlace] {
+        scenario.configuration.topology.pipelines.enumerated().flatMap { index, shape in
+            (0..<shape.stageCount).map { StagePlace(worker: id, pipeline: PipelineID(UInt64(index)), stage: $0) }
+        }
     }
 
     private func isRoutine(_ event: ControllerEvent) -> Bool {
@@ -32,16 +39,15 @@ extension World {
         switch action {
         case .setTimer(let timer, let at): queue.push(.toController(.timer(timer)), at: max(at, now))
         case .send(let id, let message):
+            tell("controller tells \(id): \(message)")
             check(message, to: id)
             deliver(message, to: id)
         case .dismiss(let id, let reason):
             tell("controller dismisses \(id): \(reason)")
             if !stopped, !isExplained(reason) { note("\(id) was dismissed without need: \(reason)") }
-            for stage in 0..<scenario.configuration.stageCount {
-                holdings[StagePlace(worker: id, stage: stage)] = nil
-            }
+            for place in stagePlaces(of: id) { holdings[place] = nil }
             for replica in replicasHeld.removeValue(forKey: id.rawValue) ?? [] {
-                replicaHoldings[replica.rawValue] = nil
+                replicaHoldings[replica.id.rawValue] = nil
             }
             dismiss(id)
         case .admitted(let request): note(clients.admitted(request))

@@ -69,7 +69,7 @@ extension World {
     private mutating func staleOrder(_ slot: Int) {
         let past = Term(number: Self.term.number - 1, nonce: 99)
         if let sequence = processes[slot].machine.openSequences.first {
-            work(slot, .message(past, .release(sequence)))
+            work(slot, .message(past, .release(sequence, of: PipelineID(0))))
         } else {
             work(slot, .message(past, .welcome(WorkerID(.max))))
         }

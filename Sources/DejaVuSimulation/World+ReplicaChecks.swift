@@ -8,10 +8,18 @@ struct EpochAnswers: Sendable {
     /// For each stage what it said it holds; looked up only.
     var marks: [[UInt64: Int]]
     var begun: Set<UInt64> = []
+    /// Sequences to which prompt stages have brought rows since.
+    var fed: Set<UInt64> = []
 
     init(epoch: Epoch, stageCount: Int) {
         self.epoch = epoch
         marks = [[UInt64: Int]](repeating: [:], count: stageCount)
+    }
+
+    /// The stage begins with it anew.
+    mutating func opened(_ sequence: SequenceID, stage: Int) {
+        if marks.indices.contains(stage) { marks[stage][sequence.rawValue] = nil }
+        begun.remove(sequence.rawValue)
     }
 }
 
@@ -22,7 +30,8 @@ extension World {
         _ slot: Int, _ pipeline: PipelineID, _ epoch: Epoch, stage: Int, _ marks: [SequenceMark]
     ) {
         let place = processes[slot].told.first { $0.pipeline == pipeline && $0.stageIndex == stage }
-        let engine = processes[slot].stages.first { $0.store.layers == place?.layers }?.store.engine
+        // One that it leaves may have the same layers.
+        let engine = processes[slot].stages.last { $0.store.layers == place?.layers }?.store.engine
         for mark in marks {
             let held = engine?.watermark(of: mark.sequence) ?? 0
             if mark.watermark > held {
@@ -31,6 +40,25 @@ extension World {
         }
         guard answers[pipeline.rawValue]?.epoch == epoch else { return }
         for mark in marks { answers[pipeline.rawValue]?.marks[stage][mark.sequence.rawValue] = mark.watermark }
+    }
+
+    /// The same for what prompt stages have brought.
+    mutating func noteLanded(_ slot: Int, _ pipeline: PipelineID, stage: Int, _ marks: [SequenceMark]) {
+        guard let place = processes[slot].told.first(where: { $0.pipeline == pipeline && $0.stageIndex == stage }),
+            answers[pipeline.rawValue]?.marks.indices.contains(stage) == true
+        else { return }
+        for mark in marks {
+            guard let store = processes[slot].stages.last(where: { $0.store.layers == place.layers })?.store else {
+                continue
+            }
+            let held = store.engine.watermark(of: mark.sequence)
+            if mark.watermark > held {
+                note("process \(slot) says that it holds \(mark.watermark) of \(mark.sequence), but has \(held)")
+            }
+            let known = answers[pipeline.rawValue]?.marks[stage][mark.sequence.rawValue] ?? 0
+            answers[pipeline.rawValue]?.marks[stage][mark.sequence.rawValue] = max(known, mark.watermark)
+            answers[pipeline.rawValue]?.fed.insert(mark.sequence.rawValue)
+        }
     }
 
     /// The first pass of a sequence in an epoch runs nothing that all stages have, and leaves nothing out.
@@ -44,7 +72,9 @@ extension World {
         }
         let known = record.prompt.count + (outputs ?? 0)
         let least = epoch.marks.map { $0[entry.sequence.rawValue] ?? 0 }.min() ?? 0
-        if entry.first != min(known - 1, least) {
+        // The controller hears later what has been brought.
+        let expected = min(known - 1, least)
+        if epoch.fed.contains(entry.sequence.rawValue) ? entry.first > expected : entry.first != expected {
             note(
                 "\(pass.id): \(entry.sequence) begins the epoch at \(entry.first); its stages have \(least) of \(known)"
             )
@@ -53,7 +83,7 @@ extension World {
 
     /// A stage and its replica are never on one worker.
     mutating func checkHold(_ assignment: ReplicaAssignment, at id: WorkerID) {
-        replicasHeld[id.rawValue, default: []].append(assignment.id)
+        replicasHeld[id.rawValue, default: []].append(assignment)
         let status = controller.status(at: now)
         guard status.workers.contains(where: { $0.id == id }) else {
             return note("\(id) is to hold a replica, but is not known")

@@ -7,7 +7,8 @@ extension World {
     /// Everything but loading and computing takes no time.
     mutating func doAtOnce(_ job: SimulatedProcess.Job, _ slot: Int) {
         switch job {
-        case .open(let engine, let record, let cells): open(slot, engine, record, cells)
+        case .open(let engine, let record, let cells, let ticket): open(slot, engine, record, cells, ticket)
+        case .share(let engine, let ticket, let pipeline): share(slot, engine, ticket, pipeline)
         case .release(let engine, let sequence): release(slot, engine, sequence)
         case .releaseLanded(let engine, let sequence): releaseLanded(slot, engine, sequence)
         case .adopt(let engine, let record, let ticket): adopt(slot, engine, record, ticket)
@@ -29,7 +30,8 @@ extension World {
         }
         processes[slot].replicas.append(
             SimulatedStore(
-                engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: assignment.id))
+                engine: engine(assignment.layers, cellCount: assignment.cellCount), pipeline: assignment.pipeline,
+                replica: assignment.id))
         checkMemory(slot)
         work(slot, .replicaLoaded(assignment.id))
     }
@@ -59,14 +61,21 @@ extension World {
         settle(settled, slot, .replica(index))
     }
 
-    private mutating func open(_ slot: Int, _ engine: EngineID, _ record: SequenceRecord, _ cells: CellRun) {
+    private mutating func open(
+        _ slot: Int, _ engine: EngineID, _ record: SequenceRecord, _ cells: CellRun, _ ticket: Ticket
+    ) {
         guard let stage = processes[slot].stage(engine) else {
             return note("process \(slot) was told to open \(record.id) in an engine that it has not")
         }
         note(processes[slot].stages[stage].store.engine.open(record, cells: cells))
+        do throws(DejaVuError) {
+            try processes[slot].stages[stage].store.ledger.open(ticket, tokens: record.prompt + record.outputs)
+        } catch {
+            note("the ledger of process \(slot) refuses \(record.id): \(error)")
+        }
     }
 
-    /// The stage's own sequence; it may still have a ledger's entry, from when it was a replica's.
+    /// The stage's own sequence.
     private mutating func release(_ slot: Int, _ engine: EngineID, _ sequence: SequenceID) {
         guard let stage = processes[slot].stage(engine) else { return }
         processes[slot].stages[stage].store.engine.release(sequence)
@@ -112,6 +121,10 @@ extension World {
         note(processes[slot].stages[stage].store.engine.adopt(record))
         do throws(DejaVuError) {
             settle(try processes[slot].stages[stage].store.ledger.renew(ticket), slot, .stage(stage))
+            giveUpLandings(of: record.id, processes[slot].stages[stage].store.layers, slot, .stage(stage))
+            let told = try processes[slot].stages[stage].store.ledger.tell(
+                record.prompt + record.outputs, at: 0, of: record.id)
+            settle(told, slot, .stage(stage))
             forgetParts(slot, stage, record.id)
         } catch {
             note("the ledger of process \(slot) refuses the new ticket of \(record.id): \(error)")
@@ -125,6 +138,68 @@ extension World {
         let (_, settled) = ledger.lower(sequence, layers: ledger.layers, to: least)
         processes[slot].stages[stage].store.ledger = ledger
         settle(settled, slot, .stage(stage))
+    }
+
+    // MARK: What prompt stages bring
+
+    private mutating func share(_ slot: Int, _ id: EngineID, _ ticket: Ticket, _ pipeline: PipelineID) {
+        guard let stage = processes[slot].stage(id) else {
+            return note("process \(slot) was told to share an engine that it has not")
+        }
+        processes[slot].stages[stage].store.pipeline = pipeline
+        endShares(of: ticket.sequence, ticket.layers, slot, stage)
+        do throws(DejaVuError) {
+            try processes[slot].stages[stage].store.ledger.share(ticket)
+        } catch {
+            return note("the ledger of process \(slot) refuses a share of \(ticket.sequence): \(error)")
+        }
+        let store = processes[slot].stages[stage].store
+        let watermark = store.ledger.watermark(of: ticket.sequence, layers: store.layers)
+        work(slot, .shared(id, ticket.sequence, ticket: ticket.number, watermark: watermark))
+    }
+
+    /// The stage's own pass is about to write: nobody else does any more.
+    mutating func passBegins(_ pass: Pass, _ slot: Int, _ id: EngineID) {
+        guard let stage = processes[slot].stage(id) else { return }
+        let layers = processes[slot].stages[stage].store.layers
+        for entry in pass.entries { endShares(of: entry.sequence, layers, slot, stage) }
+    }
+
+    private mutating func endShares(of sequence: SequenceID, _ layers: LayerRange, _ slot: Int, _ stage: Int) {
+        guard !processes[slot].stages[stage].store.ledger.shares(of: sequence).isEmpty else { return }
+        settle(
+            processes[slot].stages[stage].store.ledger.withdrawShares(of: sequence, layers: layers), slot, .stage(stage)
+        )
+        giveUpLandings(of: sequence, layers, slot, .stage(stage))
+    }
+
+    /// What lands there under a dead ticket writes nothing any more.
+    private mutating func giveUpLandings(
+        of sequence: SequenceID, _ layers: LayerRange, _ slot: Int, _ place: SimulatedProcess.StorePlace
+    ) {
+        for landing in processes[slot][place].landings {
+            let span = landing.frame.header.span
+            guard span.sequence == sequence, span.layers.intersection(layers) != nil else { continue }
+            processes[slot][place].landings.removeAll { $0.arrival.id == landing.arrival.id }
+            settle(processes[slot][place].ledger.abandon(landing.arrival.id), slot, place)
+            answer(.refused, to: landing.frame.flight, landing.from, landing.fromGeneration, landing.serial)
+        }
+    }
+
+    /// A pass of the stage's own has run.
+    mutating func passCommitted(_ pass: Pass, _ slot: Int, _ stage: Int) {
+        let layers = processes[slot].stages[stage].store.layers
+        for entry in pass.entries {
+            let span = Span(sequence: entry.sequence, layers: layers, positions: entry.first..<entry.end)
+            switch processes[slot].stages[stage].store.ledger.admitLocal(span, tokens: entry.tokens) {
+            case .land(let arrival):
+                let (_, settled) = processes[slot].stages[stage].store.ledger.finish(
+                    arrival.id, intact: true, at: now)
+                settle(settled, slot, .stage(stage))
+            case .known: break
+            case .gap, .refused: note("the ledger of process \(slot) has no place for rows of \(pass.id)")
+            }
+        }
     }
 
     /// Tells what one call of a ledger has settled besides what was asked.

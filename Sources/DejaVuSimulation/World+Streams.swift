@@ -12,20 +12,23 @@ extension World {
     // MARK: The source
 
     mutating func replicate(
-        _ slot: Int, _ id: EngineID, _ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress
+        _ slot: Int, _ id: EngineID, _ sequence: SequenceID, _ ticket: Ticket, to target: StoreAddress
     ) {
         guard let stage = processes[slot].stage(id) else {
             return note("process \(slot) is to copy \(sequence), but has no stage")
         }
         var book = processes[slot].stages[stage].book
         let engine = processes[slot].stages[stage].store.engine
-        let destination = StoreID(holder.incarnation.rawValue)
+        guard let layers = engine.layers.intersection(target.layers) else {
+            return note("process \(slot) is to copy \(sequence) to cells of other layers")
+        }
+        let destination = processes[slot].stages[stage].destination(target)
         do throws(DejaVuError) {
             if !book.subscriptions.contains(where: { $0.destination == destination }) {
                 try book.subscribe(
                     Subscription(
-                        id: SubscriptionID(holder.incarnation.rawValue), destination: destination,
-                        layers: engine.layers, priority: .replica))
+                        id: SubscriptionID(destination.rawValue), destination: destination,
+                        layers: layers, priority: .replica))
             }
             try book.sourceRaised(sequence, layers: engine.layers, to: engine.watermark(of: sequence))
             try book.grant(ticket, by: destination)
@@ -33,24 +36,25 @@ extension World {
             return note("the book of process \(slot) refuses \(sequence): \(error)")
         }
         processes[slot].stages[stage].book = book
-        if !processes[slot].stages[stage].bulk.contains(where: { $0.holder.incarnation == holder.incarnation }) {
-            connectBulk(slot, stage, holder)
+        if !processes[slot].stages[stage].bulk.contains(where: { $0.target == target }) {
+            connectBulk(slot, stage, target)
         }
         pump(slot, stage)
     }
 
-    mutating func endReplication(_ slot: Int, _ id: EngineID, to holder: Incarnation) {
+    mutating func endReplication(_ slot: Int, _ id: EngineID, to target: StoreAddress) {
         guard let stage = processes[slot].stage(id) else { return }
-        processes[slot].stages[stage].book.unsubscribe(SubscriptionID(holder.rawValue))
+        let destination = processes[slot].stages[stage].destination(target)
+        processes[slot].stages[stage].book.unsubscribe(SubscriptionID(destination.rawValue))
         let links = processes[slot].stages[stage].bulk
-        guard let index = links.firstIndex(where: { $0.holder.incarnation == holder }) else { return }
+        guard let index = links.firstIndex(where: { $0.target == target }) else { return }
         let link = processes[slot].stages[stage].bulk.remove(at: index)
         quieten(link, from: slot)
     }
 
-    private mutating func connectBulk(_ slot: Int, _ stage: Int, _ holder: PeerAddress, after wait: TimeSpan = .zero) {
+    private mutating func connectBulk(_ slot: Int, _ stage: Int, _ target: StoreAddress, after wait: TimeSpan = .zero) {
         linkCount += 1
-        processes[slot].stages[stage].bulk.append(BulkLink(holder: holder, serial: linkCount))
+        processes[slot].stages[stage].bulk.append(BulkLink(target: target, serial: linkCount))
         queue.push(
             .bulkOpened(slot: slot, generation: processes[slot].generation, serial: linkCount),
             at: now + wait + delay())
@@ -60,18 +64,20 @@ extension World {
         guard processes[slot].alive, processes[slot].generation == generation,
             let (stage, index) = processes[slot].bulk(serial)
         else { return }
-        let holder = processes[slot].stages[stage].bulk[index].holder
-        guard processes.contains(where: { $0.alive && $0.incarnation == holder.incarnation }) else {
+        let target = processes[slot].stages[stage].bulk[index].target
+        guard processes.contains(where: { $0.alive && $0.incarnation == target.peer.incarnation }) else {
             processes[slot].stages[stage].bulk.remove(at: index)
-            return connectBulk(slot, stage, holder, after: Self.retryDelay)
+            return connectBulk(slot, stage, target, after: Self.retryDelay)
         }
         processes[slot].stages[stage].bulk[index].connected = true
-        processes[slot].stages[stage].book.linkOpened(StoreID(holder.incarnation.rawValue))
+        let destination = processes[slot].stages[stage].destination(target)
+        processes[slot].stages[stage].book.linkOpened(destination)
         pump(slot, stage)
     }
 
     /// A pass has raised the stage's watermarks.
     mutating func rowsCommitted(_ slot: Int, _ stage: Int, _ pass: Pass) {
+        passCommitted(pass, slot, stage)
         let engine = processes[slot].stages[stage].store.engine
         for entry in pass.entries {
             do throws(DejaVuError) {
@@ -88,9 +94,11 @@ extension World {
     mutating func pump(_ slot: Int, _ stage: Int) {
         for index in processes[slot].stages[stage].bulk.indices
         where processes[slot].stages[stage].bulk[index].connected {
-            let holder = processes[slot].stages[stage].bulk[index].holder.incarnation
-            while let dispatch = processes[slot].stages[stage].book.next(to: StoreID(holder.rawValue)) {
-                guard let target = processes.firstIndex(where: { $0.alive && $0.incarnation == holder }),
+            let target = processes[slot].stages[stage].bulk[index].target
+            let holder = target.peer.incarnation
+            let destination = processes[slot].stages[stage].destination(target)
+            while let dispatch = processes[slot].stages[stage].book.next(to: destination) {
+                guard let receiver = processes.firstIndex(where: { $0.alive && $0.incarnation == holder }),
                     let content = processes[slot].stages[stage].store.engine.read(dispatch.span)
                 else {
                     processes[slot].stages[stage].book.giveBack(dispatch.flight)
@@ -99,13 +107,14 @@ extension World {
                     }
                     return
                 }
-                let frame = frame(dispatch, content.rows, content.tokens, content.tokensHash, from: slot)
+                let frame = frame(
+                    dispatch, content.rows, content.tokens, content.tokensHash, from: slot, to: target)
                 let slow = now < processes[slot].bulkSlowUntil ? processes[slot].bulkDelay : .zero
                 let at = max(now + delay() + slow, processes[slot].stages[stage].bulk[index].toHolder)
                 processes[slot].stages[stage].bulk[index].toHolder = at
                 queue.push(
                     .frame(
-                        slot: target, generation: processes[target].generation, from: slot,
+                        slot: receiver, generation: processes[receiver].generation, from: slot,
                         fromGeneration: processes[slot].generation,
                         serial: processes[slot].stages[stage].bulk[index].serial, frame), at: at)
             }
@@ -113,7 +122,8 @@ extension World {
     }
 
     private mutating func frame(
-        _ dispatch: Dispatch, _ rows: [UInt64], _ tokens: [TokenID], _ hash: UInt64, from slot: Int
+        _ dispatch: Dispatch, _ rows: [UInt64], _ tokens: [TokenID], _ hash: UInt64, from slot: Int,
+        to target: StoreAddress
     ) -> SimulatedFrame {
         let header = FrameHeader(
             ticket: dispatch.ticket.number, writer: processes[slot].incarnation, span: dispatch.span,
@@ -123,7 +133,8 @@ extension World {
         let intact = !processes[slot].corruptsNext
         if !intact { rows[0] ^= 1 }
         processes[slot].corruptsNext = false
-        return SimulatedFrame(flight: dispatch.flight, header: header, rows: rows, intact: intact)
+        return SimulatedFrame(
+            flight: dispatch.flight, target: target, header: header, rows: rows, intact: intact)
     }
 
     mutating func hear(
@@ -151,7 +162,7 @@ extension World {
             isOpen(serial, from, fromGeneration)
         else { return }
         let span = frame.header.span
-        guard let place = processes[slot].store(of: span.sequence, layers: span.layers) else {
+        guard let place = processes[slot].store(of: span.sequence, at: frame.target) else {
             return answer(.refused, to: frame.flight, from, fromGeneration, serial)
         }
         switch processes[slot][place].ledger.admit(frame.header, at: now) {
@@ -223,15 +234,31 @@ extension World {
             let least = processes[slot][place].ledger.watermark(of: sequence, layers: processes[slot][place].layers)
             processes[slot][place].engine.commit(
                 sequence, tokens: header.tokens, at: header.span.positions.lowerBound, watermark: least)
+            let mark = SequenceMark(sequence: sequence, watermark: least)
             if let replica = processes[slot][place].replica {
-                work(slot, .landed(replica, [SequenceMark(sequence: sequence, watermark: least)]))
+                work(slot, .landed(replica, [mark]))
+            } else if case .stage(let stage) = place {
+                stageLanded(mark, slot, stage)
             }
         case .refused(let reason, _): answer(reason.isPassing ? .failed : .refused)
         case .waiting: break
         }
     }
 
-    private mutating func answer(
+    /// A prompt stage has brought rows. They are copied on as those of passes are.
+    private mutating func stageLanded(_ mark: SequenceMark, _ slot: Int, _ stage: Int) {
+        let id = processes[slot].stages[stage].id
+        do throws(DejaVuError) {
+            try processes[slot].stages[stage].book.sourceRaised(
+                mark.sequence, layers: processes[slot].stages[stage].store.layers, to: mark.watermark)
+        } catch {
+            note("the book of process \(slot) refuses \(mark.sequence): \(error)")
+        }
+        pump(slot, stage)
+        work(slot, .stageLanded(id, [mark]))
+    }
+
+    mutating func answer(
         _ answer: FrameAnswer, to flight: FlightID, _ source: Int, _ generation: UInt64, _ serial: UInt64
     ) {
         guard let (stage, index) = processes[source].bulk(serial) else { return }
@@ -247,13 +274,14 @@ extension World {
         guard let (stage, index) = processes[slot].bulk(serial) else { return }
         let link = processes[slot].stages[stage].bulk.remove(at: index)
         quieten(link, from: slot)
-        processes[slot].stages[stage].book.linkLost(StoreID(link.holder.incarnation.rawValue))
-        connectBulk(slot, stage, link.holder, after: Self.retryDelay)
+        let destination = processes[slot].stages[stage].destination(link.target)
+        processes[slot].stages[stage].book.linkLost(destination)
+        connectBulk(slot, stage, link.target, after: Self.retryDelay)
     }
 
     /// The holder gives up what was landing over a link that is closed.
     mutating func quieten(_ link: BulkLink, from slot: Int) {
-        guard let holder = processes.firstIndex(where: { $0.alive && $0.incarnation == link.holder.incarnation })
+        guard let holder = processes.firstIndex(where: { $0.alive && $0.incarnation == link.holder })
         else { return }
         abandon(at: holder) { $0.serial == link.serial }
     }
@@ -273,7 +301,7 @@ extension World {
         guard !quietly else { return }
         for other in processes.indices where processes[other].alive {
             abandon(at: other) { $0.from == slot }
-            for link in processes[other].stages.flatMap(\.bulk) where link.holder.incarnation == incarnation {
+            for link in processes[other].stages.flatMap(\.bulk) where link.holder == incarnation {
                 cutBulk(other, link.serial)
             }
         }

@@ -50,8 +50,18 @@ extension World {
     }
 
     private mutating func send(_ slot: Int, _ message: WorkerMessage) {
-        if case .assigned(let pipeline, let epoch, let stage, let marks) = message {
+        switch message {
+        case .assigned(let pipeline, let epoch, let stage, let marks):
             noteAnswer(slot, pipeline, epoch, stage: stage, marks)
+        case .landed(let pipeline, let stage, let marks): noteLanded(slot, pipeline, stage: stage, marks)
+        case .shared(let sequence, _, let watermark):
+            let told = processes[slot].told
+            guard let place = told.first else { break }
+            answers[place.pipeline.rawValue]?.fed.insert(sequence.rawValue)
+            guard told.count == 1 else { break }
+            let mark = SequenceMark(sequence: sequence, watermark: watermark)
+            noteLanded(slot, place.pipeline, stage: place.stageIndex, [mark])
+        default: break
         }
         guard let id = processes[slot].link, let term = processes[slot].machine.term else { return }
         toController(slot, .message(id, processes[slot].incarnation, term, message))
@@ -79,7 +89,8 @@ extension World {
         case .send(let message): send(slot, message)
         case .rejectController: note("process \(slot) rejects the only controller there is")
         case .load(let engine, let assignment): add(slot, .load(engine, assignment))
-        case .open(let engine, let record, let cells, _): add(slot, .open(engine, record, cells))
+        case .open(let engine, let record, let cells, let ticket): add(slot, .open(engine, record, cells, ticket))
+        case .share(let engine, let ticket, let pipeline, _): add(slot, .share(engine, ticket, pipeline))
         case .adopt(let engine, let record, let ticket): add(slot, .adopt(engine, record, ticket))
         case .unload(let engine): add(slot, .unload(engine))
         case .loadReplica(let assignment): add(slot, .loadReplica(assignment))
@@ -88,9 +99,9 @@ extension World {
             add(slot, .openReplica(id, record, cells, ticket))
         case .releaseReplica(let id, let sequence): add(slot, .releaseReplica(id, sequence))
         case .promote(let id, let engine): add(slot, .promote(id, engine))
-        case .replicate(let engine, let sequence, let ticket, let holder):
-            replicate(slot, engine, sequence, ticket, to: holder)
-        case .endReplication(let engine, let holder): endReplication(slot, engine, to: holder)
+        case .replicate(let engine, let sequence, let ticket, let target):
+            replicate(slot, engine, sequence, ticket, to: target)
+        case .endReplication(let engine, let target): endReplication(slot, engine, to: target)
         case .release(let engine, let sequence): add(slot, .release(engine, sequence))
         case .releaseLanded(let engine, let sequence): add(slot, .releaseLanded(engine, sequence))
         case .compute(let engine, let pass, let handle):
@@ -172,7 +183,8 @@ extension World {
             var cost: TimeSpan
             switch job {
             case .load, .loadReplica: cost = plan.loadTime
-            case .compute(_, let pass, _):
+            case .compute(let engine, let pass, _):
+                passBegins(pass, slot, engine)
                 cost = plan.passCost + plan.rowCost * Int64(pass.rowCount)
                 if now < processes[slot].slowUntil { cost = cost * Int64(processes[slot].slowFactor) }
                 if isPoisoned(pass) {
@@ -231,8 +243,9 @@ extension World {
         processes[slot].stages.append(
             .init(
                 id: id,
-                store: SimulatedStore(engine: engine(assignment.layers, cellCount: assignment.cellCount), replica: nil))
-        )
+                store: SimulatedStore(
+                    engine: engine(assignment.layers, cellCount: assignment.cellCount),
+                    pipeline: assignment.pipeline, replica: nil)))
         checkMemory(slot)
         work(slot, .loaded(id))
     }

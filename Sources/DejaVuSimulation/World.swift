@@ -38,6 +38,7 @@ package struct World: Sendable {
 
     struct StagePlace: Hashable, Sendable {
         let worker: WorkerID
+        let pipeline: PipelineID
         let stage: Int
     }
     struct Holding: Sendable {
@@ -77,7 +78,7 @@ package struct World: Sendable {
     /// The same for each replica.
     var replicaHoldings: [UInt64: [Holding]] = [:]
     /// Which replicas each worker was told to hold.
-    var replicasHeld: [UInt64: [ReplicaID]] = [:]
+    var replicasHeld: [UInt64: [ReplicaAssignment]] = [:]
     /// What the stages answered in the last epoch of each pipeline.
     var answers: [UInt64: EpochAnswers] = [:]
     /// Faults that wait until somebody has the role that they are meant for.

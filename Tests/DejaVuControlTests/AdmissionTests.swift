@@ -96,10 +96,10 @@ import Testing
     cluster.complete()
     #expect(cluster.releases.map(\.worker) == [WorkerID(1), WorkerID(2)])
     let sequence = cluster.releases[0].sequence
-    cluster.say(1, .released(sequence))
-    cluster.say(1, .released(sequence))
+    cluster.say(1, .released(sequence, of: PipelineID(0)))
+    cluster.say(1, .released(sequence, of: PipelineID(0)))
     #expect(cluster.actions.admitted == [first])
-    cluster.say(2, .released(sequence))
+    cluster.say(2, .released(sequence, of: PipelineID(0)))
     #expect(cluster.actions.admitted == [first, second])
 }
 

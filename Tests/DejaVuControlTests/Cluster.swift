@@ -14,7 +14,9 @@ struct Cluster {
     var places: [WorkerID: StageAssignment] = [:]
     var seats: [WorkerID: [StageAssignment]] = [:]
     /// Releases that were asked for and not yet answered.
-    var releases: [(worker: WorkerID, sequence: SequenceID)] = []
+    var releases: [(worker: WorkerID, sequence: SequenceID, pipeline: PipelineID)] = []
+    /// Writers that were let in, and not yet said to be.
+    var shares: [(worker: WorkerID, ticket: Ticket)] = []
     var opened: [(worker: WorkerID, record: SequenceRecord, cells: CellRun, ticket: Ticket)] = []
     var requestCount: UInt64 = 0
     let cellsPerStage: Int
@@ -22,13 +24,13 @@ struct Cluster {
     let replicasMax: Int
     var holds: [WorkerID: [ReplicaAssignment]] = [:]
     var openedReplicas: [(worker: WorkerID, replica: ReplicaID, ticket: Ticket)] = []
-    var replicating: [(worker: WorkerID, sequence: SequenceID, ticket: Ticket, to: PeerAddress)] = []
+    var replicating: [(worker: WorkerID, sequence: SequenceID, ticket: Ticket, to: StoreAddress)] = []
 
     static let term = Term(number: 3, nonce: 9)
 
     init(
-        stages: Int = 1, pipelines: Int = 1, cells: Int = 4096, context: Int = 512, replicasMax: Int = 0,
-        replicates: Bool = true,
+        stages: Int = 1, pipelines: Int = 1, promptStages: Int = 0, above: Int = 16, cells: Int = 4096,
+        context: Int = 512, replicasMax: Int = 0, replicates: Bool = true,
         _ change: (inout ControllerLimits) -> Void = { _ in }
     ) throws {
         var limits = ControllerLimits(contextLength: context)
@@ -36,16 +38,19 @@ struct Cluster {
         cellsPerStage = cells
         self.replicasMax = replicasMax
         var configuration = ControllerConfiguration(
-            model: ModelID(digest: "00112233445566778899"), layerCount: 12, vocabularyCount: 1000, stageCount: stages,
-            pipelineCount: pipelines, limits: limits)
+            model: ModelID(digest: "00112233445566778899"), layerCount: 12, vocabularyCount: 1000,
+            topology: PipelineTopology(
+                stageCount: stages, pipelineCount: pipelines, promptStageCount: promptStages), limits: limits)
         configuration.replicates = replicates
+        configuration.disaggregateAbove = above
         machine = try ControllerMachine(configuration: configuration, term: Self.term)
     }
 
     static func incarnation(_ id: UInt64) -> Incarnation { Incarnation(1000 + id) }
 
     func hello(_ id: UInt64, _ change: (inout WorkerHello) -> Void = { _ in }) -> WorkerHello {
-        let stageCount = machine.configuration.stageCount
+        let topology = machine.configuration.topology
+        let stageCount = topology.pipelines.map(\.stageCount).min() ?? 1
         let layers = (12 + stageCount - 1) / stageCount
         var hello = WorkerHello(
             incarnation: Self.incarnation(id), term: nil, model: machine.configuration.model,
@@ -69,7 +74,8 @@ struct Cluster {
                 places[worker] = place
                 seats[worker, default: []].removeAll { $0.epoch != place.epoch || $0.pipeline != place.pipeline }
                 seats[worker, default: []].append(place)
-            case .release(let sequence): releases.append((worker, sequence))
+            case .release(let sequence, let pipeline): releases.append((worker, sequence, pipeline))
+            case .share(_, let ticket): shares.append((worker, ticket))
             case .open(let record, let cells, let ticket): opened.append((worker, record, cells, ticket))
             case .hold(let assignment): holds[worker, default: []].append(assignment)
             case .discard(let id): holds[worker]?.removeAll { $0.id == id }
@@ -142,7 +148,7 @@ struct Cluster {
     @discardableResult
     mutating func complete(token: TokenID = 7) -> [ControllerAction] {
         let pass = passes.removeFirst()
-        let last = machine.configuration.stageCount - 1
+        let last = machine.configuration.topology.pipelines[Int(pass.pipeline.rawValue)].stageCount - 1
         for stage in 0..<last {
             say(
                 worker(stage: stage, pipeline: pass.pipeline.rawValue),
@@ -163,7 +169,7 @@ struct Cluster {
     mutating func releaseAll() {
         let due = releases
         releases = []
-        for (worker, sequence) in due { say(worker.rawValue, .released(sequence)) }
+        for (worker, sequence, pipeline) in due { say(worker.rawValue, .released(sequence, of: pipeline)) }
     }
 
     /// Time goes by; living workers beat.

@@ -14,8 +14,9 @@ import Testing
         } catch { return error.subject }
     }
     #expect(subject { _ in } == nil)
-    #expect(subject { $0.stageCount = 5 } == "stageCount")
-    #expect(subject { $0.pipelineCount = 0 } == "pipelineCount")
+    #expect(subject { $0.topology.stageCount = 5 } == "stageCount")
+    #expect(subject { $0.topology.pipelineCount = 0 } == "pipelineCount")
+    #expect(subject { $0.topology.promptStageCount = 5 } == "promptStageCount")
     #expect(subject { $0.probeToken = 100 } == "probeToken")
     #expect(subject { $0.limits.chunkRowsMax = $0.limits.passRowsMax + 1 } == "chunkRowsMax")
     #expect(subject { $0.limits.silenceMax = $0.limits.tickInterval } == "silenceMax")

@@ -78,7 +78,7 @@ extension Cluster {
     #expect(opened.worker == WorkerID(2) && opened.ticket.writer == Cluster.incarnation(1))
     cluster.settleReplicas(of: 2)
     let told = try #require(cluster.replicating.first)
-    #expect(told.worker == WorkerID(1) && told.ticket == opened.ticket && told.to.worker == WorkerID(2))
+    #expect(told.worker == WorkerID(1) && told.ticket == opened.ticket && told.to.peer.worker == WorkerID(2))
     let own = try #require(cluster.opened.last)
     #expect(own.ticket.number != told.ticket.number, "the holder's ticket is its own")
 }
@@ -144,7 +144,11 @@ extension Cluster {
     cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
     cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
     let told = cluster.takeActions()
-    #expect(told.contains(.send(WorkerID(1), .endReplication(stageIndex: 0, to: Cluster.incarnation(2)))))
+    #expect(
+        told.contains {
+            guard case .send(WorkerID(1), .endReplication(stageIndex: 0, let target)) = $0 else { return false }
+            return target.peer.incarnation == Cluster.incarnation(2)
+        })
     #expect(cluster.holds[WorkerID(3)]?.count == 1)
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .serving)
     cluster.replicating.removeAll()
@@ -171,9 +175,9 @@ extension Cluster {
     while !cluster.passes.isEmpty { cluster.complete() }
     cluster.releases.removeAll { $0.sequence != sequence }
     #expect(cluster.releases.map(\.worker).sorted() == [WorkerID(1), WorkerID(2)])
-    cluster.say(1, .released(sequence))
+    cluster.say(1, .released(sequence, of: PipelineID(0)))
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].cellsUsed == 256)
-    cluster.say(2, .released(sequence))
+    cluster.say(2, .released(sequence, of: PipelineID(0)))
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].cellsUsed == 0)
 }
 

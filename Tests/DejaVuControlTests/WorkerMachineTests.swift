@@ -89,7 +89,7 @@ private let done = TimeSpan.milliseconds(4)
     bench.start()
     bench.open(1)
     let older = Term(number: 1, nonce: 99)
-    let answer3 = bench.hear(.message(older, .release(SequenceID(1))))
+    let answer3 = bench.hear(.message(older, .release(SequenceID(1), of: PipelineID(0))))
     #expect(answer3.isEmpty)
     let answer = bench.hear(.controllerConnected(older))
     #expect(answer.count == 1)
@@ -153,12 +153,12 @@ private let done = TimeSpan.milliseconds(4)
     bench.start()
     bench.open(1)
     bench.hear(.run(pass(1, 1)))
-    let answer7 = bench.hear(.release(SequenceID(1)))
+    let answer7 = bench.hear(.release(SequenceID(1), of: PipelineID(0)))
     #expect(answer7 == [.release(EngineID(1), SequenceID(1))])
     let after = bench.hear(.computed(PassID(1), .hidden(RowsHandle(1)), computed: done, idleBefore: .zero))
-    #expect(after.last == .send(.released(SequenceID(1))))
-    let answer8 = bench.hear(.release(SequenceID(1)))
-    #expect(answer8 == [.send(.released(SequenceID(1)))], "unknown ones are answered too")
+    #expect(after.last == .send(.released(SequenceID(1), of: PipelineID(0))))
+    let answer8 = bench.hear(.release(SequenceID(1), of: PipelineID(0)))
+    #expect(answer8 == [.send(.released(SequenceID(1), of: PipelineID(0)))], "unknown ones are answered too")
 }
 
 /// "No pass reads above its stage's watermark. No write lands without a ticket that is still open."
@@ -291,11 +291,11 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
     bench.hear(.hidden(from: Incarnation(4), bench.term, pass(1, 1), stageIndex: 1, RowsHandle(1)))
     let next = bench.hear(.computed(PassID(1), .hidden(RowsHandle(2)), computed: done, idleBefore: .zero))
     #expect(next.last == .compute(EngineID(2), pass(1, 1), RowsHandle(2)))
-    let release = bench.hear(.release(SequenceID(1)))
+    let release = bench.hear(.release(SequenceID(1), of: PipelineID(0)))
     #expect(release == [.release(EngineID(1), SequenceID(1)), .release(EngineID(2), SequenceID(1))])
     let token = SampledToken(sequence: SequenceID(1), position: 3, token: 8)
     let end = bench.hear(.computed(PassID(1), .sampled([token]), computed: done, idleBefore: .zero))
-    #expect(end.last == .send(.released(SequenceID(1))), "one answer for all stages")
+    #expect(end.last == .send(.released(SequenceID(1), of: PipelineID(0))), "one answer for all stages")
     let retired = bench.hear(.retire(PipelineID(0), stageIndex: 2))
     #expect(retired == [.unload(EngineID(2))])
 }
@@ -326,13 +326,13 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
         let promoted = WorkerEvent.promoted(replica, [SequenceMark(sequence: record.id, watermark: 2)])
         bench.hear(.assign(taken))
         if takenFirst { bench.hear(promoted) }
-        let asked = bench.hear(.release(record.id))
+        let asked = bench.hear(.release(record.id, of: PipelineID(0)))
         #expect(asked == [.releaseLanded(EngineID(1), record.id)])
         if !takenFirst {
             let ready = bench.hear(promoted)
             #expect(ready == [.send(.assigned(place.pipeline, place.epoch, stageIndex: 2, []))])
         }
         let answer = bench.hear(.landedReleased(EngineID(1), record.id))
-        #expect(answer == [.send(.released(record.id))])
+        #expect(answer == [.send(.released(record.id, of: PipelineID(0)))])
     }
 }

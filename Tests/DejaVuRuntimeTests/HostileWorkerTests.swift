@@ -148,13 +148,18 @@ private func nonsense(for worker: FakeWorker, _ random: inout RandomMessages) ->
                     pass: pass, pipeline: assignment.pipeline, epoch: assignment.epoch, stageIndex: random.number(2),
                     computed: random.span(), idleBefore: random.span()))
         }
-    case .open(let record, _, _): return .released(record.id)
+    case .open(let record, _, _):
+        let mark = SequenceMark(sequence: record.id, watermark: random.number())
+        return random.generator.chance(0.5)
+            ? .released(record.id, of: PipelineID(0)) : .landed(PipelineID(0), stageIndex: random.number(2), [mark])
     case .hold(let assignment):
         return random.generator.chance(0.5) ? .held(assignment.id) : .replicated(assignment.id, random.marks())
     case .openReplica(let replica, let record, _, _):
         let mark = SequenceMark(sequence: record.id, watermark: random.number())
-        return random.generator.chance(0.8) ? .replicated(replica, [mark]) : .released(record.id)
-    case .release(let sequence): return .released(sequence)
+        return random.generator.chance(0.8) ? .replicated(replica, [mark]) : .released(record.id, of: PipelineID(0))
+    case .release(let sequence, let pipeline): return .released(sequence, of: pipeline)
+    case .share(let sequence, let ticket):
+        return .shared(sequence, ticket: ticket.number, watermark: random.number())
     case .run(let pass):
         let entry = pass.entries[random.number(pass.entries.count)]
         let token = SampledToken(

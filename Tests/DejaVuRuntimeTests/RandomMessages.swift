@@ -88,7 +88,7 @@ struct RandomMessages {
     }
 
     mutating func controllerMessage() -> ControllerMessage {
-        switch number(13) {
+        switch number(14) {
         case 0: return .welcome(id())
         case 1: return .refused(error())
         case 2:
@@ -98,7 +98,7 @@ struct RandomMessages {
                     cellCount: number(),
                     next: maybe { $0.peer() }, replica: maybe { $0.id() }))
         case 3: return .open(record(), cells: cells(), ticket: ticket())
-        case 4: return .release(id())
+        case 4: return .release(id(), of: id())
         case 5: return .run(pass())
         case 6:
             return .hold(
@@ -107,12 +107,15 @@ struct RandomMessages {
                     cellCount: number()))
         case 7: return .discard(id())
         case 8: return .openReplica(id(), record(), cells: cells(), ticket: ticket())
-        case 9: return .replicate(id(), ticket(), to: peer())
-        case 10: return .endReplication(stageIndex: number(100), to: id())
+        case 9: return .replicate(id(), ticket(), to: store())
+        case 10: return .endReplication(stageIndex: number(100), to: store())
+        case 12: return .share(id(), ticket())
         case 11: return .retire(id(), stageIndex: number(100))
         default: return .shutdown
         }
     }
+
+    mutating func store() -> StoreAddress { StoreAddress(peer: peer(), pipeline: id(), layers: layers()) }
 
     mutating func peer() -> PeerAddress { PeerAddress(worker: id(), incarnation: id(), address: text()) }
 
@@ -125,10 +128,12 @@ struct RandomMessages {
     }
 
     mutating func workerMessage() -> WorkerMessage {
-        switch number(12) {
+        switch number(14) {
         case 0: return .assigned(id(), id(), stageIndex: number(100), marks())
         case 1: return .assignFailed(id(), id(), stageIndex: number(100), error())
-        case 2: return .released(id())
+        case 2: return .released(id(), of: id())
+        case 12: return .shared(id(), ticket: generator.next(), watermark: number())
+        case 13: return .landed(id(), stageIndex: number(100), marks())
         case 3:
             return .passed(
                 PassTiming(

@@ -52,8 +52,8 @@ class Server:
             with urllib.request.urlopen(self.url + "/cluster", timeout=10) as answer:
                 cluster = json.load(answer)["cluster"]
             standbys = [w for w in cluster["workers"] if w["stage"] is None]
-            stages = [s for p in cluster["pipelines"] for s in p["stages"]]
-            running = all(s["worker"] for s in stages)
+            running = all(s["worker"] for p in cluster["pipelines"] for s in p["stages"])
+            stages = [s for p in cluster["pipelines"] if p["role"] != "prompt" for s in p["stages"]]
             if running and (self.standbys == 0 or standbys and all(s["replica_ready"] for s in stages)):
                 return
             time.sleep(0.05)

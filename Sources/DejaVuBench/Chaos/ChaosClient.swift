@@ -106,6 +106,7 @@ struct ChaosCluster: Sendable, Decodable {
     }
     struct Pipeline: Sendable, Decodable {
         let state: String
+        let role: String
         let stages: [Stage]
     }
 
@@ -121,9 +122,11 @@ struct ChaosCluster: Sendable, Decodable {
     /// Whether every stage runs, and has a replica as far as there are enough workers.
     func isWell(workers count: Int) -> Bool {
         let stages = pipelines.flatMap(\.stages)
+        // Those of prompt pipelines have no replicas.
+        let copied = pipelines.filter { $0.role != "prompt" }.flatMap(\.stages)
         let hasSpares = count > stages.count
         return ready && workers.count >= count && stages.allSatisfy { $0.worker != nil }
-            && (!replicates || !hasSpares || stages.allSatisfy(\.replicaReady))
+            && (!replicates || !hasSpares || copied.allSatisfy(\.replicaReady))
     }
 
     func victims(_ target: FaultTarget) -> [Worker] {

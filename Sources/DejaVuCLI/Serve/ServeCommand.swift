@@ -18,6 +18,7 @@ struct ServeCommand: AsyncParsableCommand {
             EXAMPLES
               dejavu serve model.gguf
               dejavu serve model.gguf --stages 2 --threads 1
+              dejavu serve model.gguf --prompt-stages 1 --token-stages 2 --threads 1
               dejavu serve model.gguf --listen 0.0.0.0:8080 --api-key-file keys
               dejavu serve model.gguf --stages 2 --local-workers 1 --cluster-listen 10.0.0.5:7000 \\
                   --cluster-key-file key

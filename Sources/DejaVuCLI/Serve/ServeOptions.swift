@@ -1,4 +1,5 @@
 import ArgumentParser
+import DejaVuControl
 import DejaVuCore
 import DejaVuLib
 
@@ -9,8 +10,31 @@ enum Replication: String, CaseIterable, ExpressibleByArgument {
 
 /// The shape of what is served: pipelines, stages, standbys.
 struct TopologyOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Cut the layers into this many stages, one worker each.", valueName: "count"))
-    var stages = 1
+    @Option(
+        name: .customLong("stages"),
+        help: ArgumentHelp(
+            "Cut the layers into this many stages, one worker each; 1 if not given.", valueName: "count"))
+    var colocatedStages: Int?
+    @Option(
+        help: ArgumentHelp(
+            """
+            Run prompts on workers of their own, in so many stages; with --token-stages instead of --stages. Steps \
+            then never wait for a prompt. Any two numbers go together: KV is cut anew on the way, while the rest of \
+            the prompt is computed.
+            """,
+            valueName: "count"))
+    var promptStages: Int?
+    @Option(
+        help: ArgumentHelp("The stages that make the tokens where prompts have their own.", valueName: "count"))
+    var tokenStages: Int?
+    @Option(
+        help: ArgumentHelp(
+            """
+            Shorter prompts are run by the token stages themselves; the default comes from the profile where one is \
+            known, else it is one chunk of 256.
+            """,
+            valueName: "tokens"))
+    var disaggregateAbove: Int?
     @Option(help: ArgumentHelp("Pipelines that share the load, each with all layers.", valueName: "count"))
     var pipelines = 1
     @Option(help: ArgumentHelp("Workers that wait to take over from one that dies.", valueName: "count"))
@@ -27,12 +51,38 @@ struct TopologyOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Workers that this command starts itself; the others join.", valueName: "count"))
     var localWorkers: Int?
 
-    var workerCount: Int { stages * pipelines + standbys }
+    /// Those of each pipeline that makes tokens.
+    var stages: Int { tokenStages ?? colocatedStages ?? 1 }
+    /// Workers with a stage.
+    var stageWorkers: Int { stages * pipelines + (promptStages ?? 0) }
+    var workerCount: Int { stageWorkers + standbys }
+    /// The fewest stages into which any pipeline cuts the layers: a worker may get one of these.
+    var fewestStages: Int { min(stages, promptStages ?? stages) }
+
+    var pipelineTopology: PipelineTopology {
+        PipelineTopology(stageCount: stages, pipelineCount: pipelines, promptStageCount: promptStages ?? 0)
+    }
 
     func check() throws {
-        if !(1...1024).contains(stages) { throw ValidationError("--stages must be 1 to 1024") }
+        if (promptStages == nil) != (tokenStages == nil) {
+            throw ValidationError("--prompt-stages and --token-stages go together")
+        }
+        if promptStages != nil, colocatedStages != nil {
+            throw ValidationError("--stages is for workers that do both; give --prompt-stages and --token-stages alone")
+        }
+        if disaggregateAbove != nil, promptStages == nil {
+            throw ValidationError("--disaggregate-above needs --prompt-stages and --token-stages")
+        }
+        if let disaggregateAbove, disaggregateAbove < 0 {
+            throw ValidationError("--disaggregate-above must not be negative")
+        }
+        for (name, count) in [
+            ("--stages", colocatedStages), ("--prompt-stages", promptStages), ("--token-stages", tokenStages),
+        ] {
+            if let count, !(1...1024).contains(count) { throw ValidationError("\(name) must be 1 to 1024") }
+        }
         if !(1...64).contains(pipelines) { throw ValidationError("--pipelines must be 1 to 64") }
-        if replicate == .on, standbys == 0, stages == 1 {
+        if replicate == .on, standbys == 0, stageWorkers == 1 {
             throw ValidationError("--replicate on needs --standbys or more stages, to hold the copies")
         }
         if !(0...64).contains(standbys) { throw ValidationError("--standbys must be 0 to 64") }
@@ -57,6 +107,8 @@ struct AdmissionOptions: ParsableArguments {
     var tokenBudget = 512
     @Option(help: ArgumentHelp("Rows of prompt in a pass that steps have to wait for.", valueName: "tokens"))
     var promptChunk = 256
+    @Option(help: ArgumentHelp("Rows of one pass of prompt stages, where no step waits.", valueName: "tokens"))
+    var promptBudget = 512
     @Option(
         help: ArgumentHelp(
             "continuous, or paper:N: whole microbatches of N requests and uncut prompts, to measure against.",

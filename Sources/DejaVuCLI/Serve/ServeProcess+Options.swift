@@ -28,16 +28,20 @@ extension ServeProcess {
         limits.passRowsMax = command.admission.tokenBudget
         limits.chunkRowsMax = min(command.admission.promptChunk, command.admission.tokenBudget)
         limits.microbatchSequencesMax = min(limits.microbatchSequencesMax, limits.passRowsMax)
+        limits.promptRowsMax = command.admission.promptBudget
         if let sequences = command.admission.batching.paperSequences {
             // Whole prompts of a whole microbatch, as far as a pass can be.
             let (rows, overflow) = sequences.multipliedReportingOverflow(by: contextLength)
             limits.passRowsMax = max(limits.passRowsMax, overflow ? 65_536 : min(rows, 65_536))
+            limits.promptRowsMax = limits.passRowsMax
         }
         limits.queueTokensMax = max(limits.queueTokensMax, contextLength)
         var configuration = ControllerConfiguration(
             model: source.modelID, layerCount: source.layerCount, vocabularyCount: source.vocabularyCount,
-            numericClass: source.numericClass(command.device.kernels), stageCount: command.topology.stages,
-            pipelineCount: command.topology.pipelines, limits: limits)
+            numericClass: source.numericClass(command.device.kernels), topology: command.topology.pipelineTopology,
+            limits: limits)
+        configuration.disaggregateAbove =
+            command.topology.disaggregateAbove ?? source.shortPromptMax ?? configuration.disaggregateAbove
         configuration.replicates = command.topology.replicate != .off
         configuration.batching = command.admission.batching.control
         var options = ControllerOptions(
@@ -53,10 +57,10 @@ extension ServeProcess {
     private static func localWorkers(_ command: ServeCommand, _ source: ModelSource) -> LocalWorkers {
         let topology = command.topology
         // A standby does not compute, so the cores belong to the stages.
-        let threads = command.device.threadCount(workers: topology.stages * topology.pipelines)
-        let perStage = (DeviceDefaults.kvBytes(source) + topology.stages - 1) / topology.stages
+        let threads = command.device.threadCount(workers: topology.stageWorkers)
+        let perStage = (DeviceDefaults.kvBytes(source) + topology.fewestStages - 1) / topology.fewestStages
         let device = command.device.deviceMemory?.bytes ?? perStage
-        let (replicas, overflow) = device.multipliedReportingOverflow(by: topology.stages * topology.pipelines)
+        let (replicas, overflow) = device.multipliedReportingOverflow(by: topology.stageWorkers)
         var arguments = ["dejavu", "worker", "--local", "--model", command.model]
         arguments += command.device.arguments(
             threads: threads, deviceMemoryBytes: device,

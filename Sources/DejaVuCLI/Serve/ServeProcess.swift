@@ -23,6 +23,8 @@ struct ServeProcess {
     private let ports: AsyncStream<Int>
     private let configuration: ServingConfiguration
     private let modelName: String
+    /// Where prompts and tokens have workers of their own; nil otherwise.
+    private let topologyText: String?
     private let logger: Logger
 
     /// Starts the controller and the workers; HTTP starts with `run`.
@@ -34,8 +36,13 @@ struct ServeProcess {
             contextLength: try contextLength(command, source))
         let serving = try servingConfiguration(command)
         try serving.validate()
-        let controller = try await ControllerService.start(
-            try controllerOptions(command, source, text.description.contextLength), logger: logger)
+        let options = try controllerOptions(command, source, text.description.contextLength)
+        let controller = try await ControllerService.start(options, logger: logger)
+        let topology = options.configuration.topology
+        let topologyText =
+            topology.isDisaggregated
+            ? "\(topology); prompts of more than \(options.configuration.disaggregateAbove) tokens go to prompt stages"
+            : nil
         if let address = controller.clusterAddress {
             logger.info("workers may join", metadata: ["address": "\(address)"])
         }
@@ -51,7 +58,7 @@ struct ServeProcess {
                 configuration: ServiceGroupConfiguration(services: [application], logger: quiet))
             return ServeProcess(
                 controller: controller, http: http, ports: ports, configuration: serving,
-                modelName: text.description.name, logger: logger)
+                modelName: text.description.name, topologyText: topologyText, logger: logger)
         } catch {
             await controller.stop()
             throw error
@@ -144,6 +151,7 @@ struct ServeProcess {
             guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { return }
         }
         Diagnostics.write("DéjàVu serves \(modelName) at \(url)\n", to: STDOUT_FILENO)
+        if let topologyText { Diagnostics.write("\(topologyText)\n", to: STDOUT_FILENO) }
     }
 
     /// A server of one's own for the time of `body`, on a free port of loopback.

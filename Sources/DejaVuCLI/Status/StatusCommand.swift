@@ -50,7 +50,7 @@ struct StatusCommand: AsyncParsableCommand {
                     + (worker.error.map { "  last error: \($0)" } ?? ""))
         }
         for pipeline in status.pipelines {
-            print("  pipeline \(pipeline.id), epoch \(pipeline.epoch), \(pipeline.state)")
+            print("  \(pipeline.name) \(pipeline.id), epoch \(pipeline.epoch), \(pipeline.state)")
             for stage in pipeline.stages {
                 let holder = status.workers.first { $0.id == stage.replicaWorker }?.name
                 let replica = holder.map { "replica at \($0), behind by \(stage.replicaLag)" } ?? "no replica"
@@ -61,6 +61,12 @@ struct StatusCommand: AsyncParsableCommand {
             }
         }
         print("  running \(status.sequencesRunning), queued \(status.queue.requests)")
+        if let prompts = status.prompts {
+            print(
+                "  prompts: \(prompts.running) in prompt pipelines, \(prompts.waiting) wait for one,"
+                    + " \(prompts.positionsBehind) positions on their way to token stages")
+        }
+        for warning in status.warnings { print("  warning: \(warning)") }
         print(
             "  at risk: \(status.sequencesAtRisk) sequences without a replica,"
                 + " \(status.positionsAtRisk) positions to run again")
@@ -122,8 +128,15 @@ struct StatusCommand: AsyncParsableCommand {
                     + " run again \(positionsRunAgain) positions in \(ms(runAgainSeconds)) ms): \(reason)"
             }
         }
+        struct Prompts: Decodable {
+            let waiting: Int
+            let running: Int
+            let positionsBehind: Int
+        }
         struct Pipeline: Decodable {
             let id: String
+            let role: String
+            var name: String { role == "colocated" ? "pipeline" : role + " pipeline" }
             let epoch: UInt64
             let state: String
             let stages: [Stage]
@@ -138,5 +151,7 @@ struct StatusCommand: AsyncParsableCommand {
         let sequencesAtRisk: Int
         let positionsAtRisk: Int
         let lastRecovery: Recovery?
+        let prompts: Prompts?
+        let warnings: [String]
     }
 }

@@ -25,6 +25,11 @@ enum ModelSource: Sendable {
         }
     }
 
+    /// How long a prompt may be that token stages run themselves; nil where no profile says what that costs.
+    var shortPromptMax: Int? {
+        if case .emulated(let profile) = self { profile.shortPromptMax } else { nil }
+    }
+
     var layerCount: Int {
         switch self {
         case .file(_, let description, _): description.layerCount

@@ -8,9 +8,11 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
     package var vocabularyCount: Int
     /// nil takes that of the first worker.
     package var numericClass: NumericClass?
-    /// Stages of each pipeline.
-    package var stageCount: Int
-    package var pipelineCount: Int
+    package var topology: PipelineTopology
+    /// A prompt or a replay of more positions than this goes through a prompt pipeline, if there is one; a shorter one
+    /// costs a token pipeline less than the way of its rows costs everybody. The default is one chunk: what steps would
+    /// wait for once at most.
+    package var disaggregateAbove = 256
     package var batching = Batching.continuous
     /// Whether standbys hold replicas of the stages.
     package var replicates = true
@@ -19,16 +21,26 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
     package var limits: ControllerLimits
 
     package init(
-        model: ModelID, layerCount: Int, vocabularyCount: Int, numericClass: NumericClass? = nil, stageCount: Int,
-        pipelineCount: Int = 1, limits: ControllerLimits
+        model: ModelID, layerCount: Int, vocabularyCount: Int, numericClass: NumericClass? = nil,
+        topology: PipelineTopology,
+        limits: ControllerLimits
     ) {
         self.model = model
         self.layerCount = layerCount
         self.vocabularyCount = vocabularyCount
         self.numericClass = numericClass
-        self.stageCount = stageCount
-        self.pipelineCount = pipelineCount
+        self.topology = topology
         self.limits = limits
+    }
+
+    /// Pipelines that run their own prompts.
+    package init(
+        model: ModelID, layerCount: Int, vocabularyCount: Int, numericClass: NumericClass? = nil, stageCount: Int,
+        pipelineCount: Int = 1, limits: ControllerLimits
+    ) {
+        self.init(
+            model: model, layerCount: layerCount, vocabularyCount: vocabularyCount, numericClass: numericClass,
+            topology: PipelineTopology(stageCount: stageCount, pipelineCount: pipelineCount), limits: limits)
     }
 
     /// Checks every value and the relations between them.
@@ -41,10 +53,15 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
         try require(layerCount >= 1, "layerCount", "a model has at least one layer")
         try require(vocabularyCount >= 1, "vocabularyCount", "a vocabulary has at least one token")
         try require(
-            (1...layerCount).contains(stageCount), "stageCount",
-            "\(layerCount) layers can be cut into 1 to \(layerCount) stages, not \(stageCount)")
+            (1...layerCount).contains(topology.stageCount), "stageCount",
+            "\(layerCount) layers can be cut into 1 to \(layerCount) stages, not \(topology.stageCount)")
         try require(
-            (1...64).contains(pipelineCount), "pipelineCount", "1 to 64 pipelines are possible, not \(pipelineCount)")
+            (0...layerCount).contains(topology.promptStageCount), "promptStageCount",
+            "\(layerCount) layers can be cut into 1 to \(layerCount) prompt stages, not \(topology.promptStageCount)")
+        try require(
+            (1...64).contains(topology.pipelineCount), "pipelineCount",
+            "1 to 64 pipelines are possible, not \(topology.pipelineCount)")
+        try require(disaggregateAbove >= 0, "disaggregateAbove", "a prompt has no fewer than 0 tokens")
         try require(
             probeToken >= 0 && Int(probeToken) < vocabularyCount, "probeToken", "the probe's token must exist")
         if case .paper(let sequences) = batching {

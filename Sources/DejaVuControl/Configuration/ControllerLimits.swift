@@ -12,6 +12,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     /// Rows of prompts and replays in a pass of a pipeline that also has steps to run, so that a step never waits
     /// behind more than one chunk.
     package var chunkRowsMax: Int = 256
+    /// Rows of one pass of a prompt pipeline. No step waits for it; shorter ones stream sooner.
+    package var promptRowsMax: Int = 512
     /// Sequences that make a step in one pass.
     package var microbatchSequencesMax: Int = 256
     /// Passes in flight beyond one for each stage. Pays where the controller's loop is long against a step.
@@ -33,6 +35,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     /// is hung.
     package var hangMin: TimeSpan = .seconds(2)
     package var hangFactor: Int = 10
+    /// A prompt whose rows do not arrive at its token stages for so long is reported as stalled.
+    package var stallMin: TimeSpan = .seconds(2)
     /// Loading a stage takes at most this.
     package var loadMax: TimeSpan = .seconds(300)
     /// An idle pipeline runs a one-token probe this often.
@@ -66,6 +70,7 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
         try require(
             (1...passRowsMax).contains(chunkRowsMax), "chunkRowsMax",
             "a chunk (\(chunkRowsMax)) must fit in a pass (\(passRowsMax))")
+        try require((1...65536).contains(promptRowsMax), "promptRowsMax", "a pass has 1 to 65536 rows")
         try require(
             (1...passRowsMax).contains(microbatchSequencesMax), "microbatchSequencesMax",
             "a microbatch (\(microbatchSequencesMax)) must fit in a pass (\(passRowsMax))")
@@ -80,6 +85,7 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
         try require(silenceMax > tickInterval, "silenceMax", "silence must be longer than a tick")
         try require(hangMin > silenceMax, "hangMin", "a hang must be longer than the longest silence")
         try require((1...1000).contains(hangFactor), "hangFactor", "the hang factor must be 1 to 1000")
+        try require(stallMin > .zero, "stallMin", "a stall takes time")
         try require(loadMax > hangMin, "loadMax", "loading must be allowed longer than a hang")
         try require(probeInterval > tickInterval, "probeInterval", "probes must be rarer than ticks")
         try require(readyWindow > probeInterval, "readyWindow", "readiness must last longer than a probe's interval")

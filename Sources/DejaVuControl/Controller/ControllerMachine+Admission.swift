@@ -88,7 +88,7 @@ extension ControllerMachine {
 
     /// Whether all the cells there are would not be enough; nil also while nobody knows how many there will be.
     private func reasonNeverToFit(_ state: RequestState) -> DejaVuError? {
-        let most = pipelines.reduce(0) { max($0, $1.cells.cellCount) }
+        let most = pipelines.reduce(0) { $1.role.isHome ? max($0, $1.cells.cellCount) : $0 }
         let needed = CellRun.count(forPositions: max(1, state.positions)) * state.request.choiceCount
         guard most > 0, needed > most else { return nil }
         return DejaVuError(
@@ -98,7 +98,7 @@ extension ControllerMachine {
 
     /// Gives cells to whoever is first, as long as they suffice. Nobody overtakes, so nobody starves.
     mutating func admit() {
-        guard pipelines.contains(where: { $0.phase == .serving }) else { return }
+        guard pipelines.contains(where: { $0.role.isHome && $0.phase == .serving }) else { return }
         guard readmitParked() else { return }
         var taken = 0
         while taken < queue.count, let state = requests[queue[taken]] {
@@ -132,17 +132,20 @@ extension ControllerMachine {
                 settleIn(id, pipeline: pipeline, cells: runs[0])
                 continue
             }
-            let most = pipelines.reduce(0) { $1.phase == .serving ? max($0, $1.cells.cellCount) : $0 }
+            let most = pipelines.reduce(0) {
+                $1.role.isHome && $1.phase == .serving ? max($0, $1.cells.cellCount) : $0
+            }
             if CellRun.count(forPositions: positions) <= most { waits = true }
             index += 1
         }
         return !waits
     }
 
-    /// Cells in the serving pipeline with the fewest sequences that has them.
+    /// Cells in the serving pipeline with the fewest sequences that has them, of those that make tokens.
     private mutating func reserve(positions: Int, times count: Int) -> (pipeline: Int, runs: [CellRun])? {
         let order = pipelines.indices.filter {
-            pipelines[$0].phase == .serving && pipelines[$0].members.count + count <= limits.sequencesMax
+            pipelines[$0].role.isHome && pipelines[$0].phase == .serving
+                && pipelines[$0].members.count + count <= limits.sequencesMax
         }.sorted { (pipelines[$0].members.count, $0) < (pipelines[$1].members.count, $1) }
         for index in order {
             if let runs = pipelines[index].cells.allocate(positions: max(1, positions), times: count) {
@@ -168,44 +171,53 @@ extension ControllerMachine {
                 id: SequenceID(sequenceCount), request: request.id, choice: choice, prompt: request.prompt,
                 sampling: sampling, outputCountMax: state.outputCountMax, stopTokens: request.stopTokens)
             requests[at: at].choices.append(record.id)
-            sequences.insert(
-                SequenceState(record: record, isProbe: false, stageCount: configuration.stageCount), for: record.id)
+            sequences.insert(SequenceState(record: record, isProbe: false), for: record.id)
             settleIn(record.id, pipeline: index, cells: runs[choice])
         }
     }
 
-    /// The sequence has a place now.
+    /// The sequence has its home now.
     mutating func settleIn(_ id: SequenceID, pipeline index: Int, cells: CellRun) {
         guard let at = sequences.index(of: id) else { preconditionFailure("\(id) has cells but is not known") }
-        sequences[at: at].phase = .running
-        sequences[at: at].pipeline = index
-        sequences[at: at].cells = cells
+        sequences[at: at].home = Place(
+            pipeline: index, cells: cells, positions: max(1, sequences[at: at].positionsReserved),
+            stageCount: pipelines[index].stages.count)
         pipelines[index].insertMember(id)
         pipelines[index].dirty = true
-        openEverywhere(id)
+        guestsDue = true
+        openEverywhere(id, in: index)
         openReplicas(id)
     }
 
     /// Sends record, cells and a ticket to every stage of the pipeline that does not have them.
-    mutating func openEverywhere(_ id: SequenceID) {
-        guard let at = sequences.index(of: id) else { preconditionFailure("\(id) has cells but is not known") }
-        let index = sequences[at: at].pipeline
-        for (stage, worker) in stageWorkers(of: index).enumerated() where sequences[at: at].openAt[stage] != worker {
+    mutating func openEverywhere(_ id: SequenceID, in index: Int) {
+        guard let at = sequences.index(of: id), let place = sequences[at: at][index] else {
+            preconditionFailure("\(id) has cells but is not known")
+        }
+        for (stage, worker) in stageWorkers(of: index).enumerated() where place.openAt[stage] != worker {
             guard let incarnation = workers[worker]?.hello.incarnation else {
                 preconditionFailure("\(worker) is placed but not known")
             }
-            ticketCount += 1
-            let ticket = Ticket(
-                number: ticketCount, sequence: id, layers: pipelines[index].stages[stage].layers,
-                positionLimit: max(1, sequences[at: at].positionsReserved), writer: incarnation)
-            sequences[at: at].openAt[stage] = worker
-            if sequences[at: at].keptAt[stage] == worker {
-                sequences[at: at].keptAt[stage] = nil
-            } else {
-                sequences[at: at].watermarks.reset(stage)
+            let ticket = newTicket(
+                id, pipelines[index].stages[stage].layers, positionLimit: place.positions, writer: incarnation)
+            sequences[at: at].change(index) { place in
+                place.openAt[stage] = worker
+                if place.keptAt[stage] == worker {
+                    place.keptAt[stage] = nil
+                } else {
+                    place.watermarks.reset(stage)
+                }
             }
-            send(.open(sequences[at: at].record, cells: sequences[at: at].cells, ticket: ticket), to: worker)
+            send(.open(sequences[at: at].record, cells: place.cells, ticket: ticket), to: worker)
         }
+    }
+
+    mutating func newTicket(
+        _ id: SequenceID, _ layers: LayerRange, positionLimit: Int, writer: Incarnation
+    ) -> Ticket {
+        ticketCount += 1
+        return Ticket(
+            number: ticketCount, sequence: id, layers: layers, positionLimit: positionLimit, writer: writer)
     }
 
     // MARK: Probes
@@ -214,7 +226,7 @@ extension ControllerMachine {
     mutating func probeIfIdle(_ index: Int) {
         let pipeline = pipelines[index]
         guard pipeline.phase == .serving, !isPaused(index), pipeline.probe == nil, pipeline.flights.isEmpty,
-            drainDeadline == nil
+            drainDeadline == nil, !isClosed(index)
         else {
             return
         }
@@ -227,7 +239,7 @@ extension ControllerMachine {
         let record = SequenceRecord(
             id: id, request: Self.probeRequest, choice: 0, prompt: [configuration.probeToken], sampling: .greedy,
             outputCountMax: 1, stopTokens: [])
-        sequences.insert(SequenceState(record: record, isProbe: true, stageCount: configuration.stageCount), for: id)
+        sequences.insert(SequenceState(record: record, isProbe: true), for: id)
         pipelines[index].probe = id
         settleIn(id, pipeline: index, cells: cells)
     }

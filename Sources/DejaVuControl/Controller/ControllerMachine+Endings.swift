@@ -9,15 +9,21 @@ extension ControllerMachine {
         sequences[at: at].ended = true
         if !sequences[at: at].isProbe { tellEnd(of: sequences[at: at].record, reason) }
         switch sequences[at: at].phase {
-        case .running:
-            sequences[at: at].phase = .leaving
-            settle(id)
+        case .running: leavePlaces(id)
         case .leaving: break
         case .parked:
             parked.removeAll { $0 == id }
             sequences.remove(id)
             admissionDue = true
         }
+    }
+
+    /// The sequence gives up all that it has.
+    mutating func leavePlaces(_ id: SequenceID) {
+        guard let at = sequences.index(of: id) else { return }
+        let places = [sequences[at: at].guest, sequences[at: at].home].compactMap { $0?.pipeline }
+        for index in places { sequences[at: at].change(index) { $0.isLeaving = true } }
+        for index in places { settle(id, in: index) }
     }
 
     private mutating func tellEnd(of record: SequenceRecord, _ reason: FinishReason) {
@@ -58,79 +64,89 @@ extension ControllerMachine {
         end(state.choices[choice], .stop)
     }
 
-    /// Asks every stage to forget a sequence that leaves, as soon as no pass contains it: a pass that was sent never
-    /// meets a sequence that is gone.
-    mutating func settle(_ id: SequenceID) {
-        guard let at = sequences.index(of: id), sequences[at: at].phase == .leaving, sequences[at: at].inFlight == 0,
-            !sequences[at: at].releasesSent
+    /// Asks every stage of a pipeline to forget a sequence that leaves it, as soon as no pass contains it: a pass that
+    /// was sent never meets a sequence that is gone.
+    mutating func settle(_ id: SequenceID, in index: Int) {
+        guard let at = sequences.index(of: id), let place = sequences[at: at][index], place.isLeaving,
+            place.inFlight == 0, !place.releasesSent
         else { return }
-        sequences[at: at].releasesSent = true
-        for stage in sequences[at: at].openAt.indices {
-            let sequence = sequences[at: at]
-            for worker in [sequence.openAt[stage], sequence.keptAt[stage], sequence.copies[stage]?.holder] {
-                if let worker { release(id, at: at, by: worker) }
+        var due: [WorkerID] = []
+        for stage in place.openAt.indices {
+            for worker in [place.openAt[stage], place.keptAt[stage], place.copies[stage]?.holder] {
+                // Each worker is asked once, also the holder of several stages.
+                if let worker, workers.contains(worker), !due.contains(worker) { due.append(worker) }
             }
-            sequences[at: at].openAt[stage] = nil
-            sequences[at: at].keptAt[stage] = nil
-            sequences[at: at].copies[stage] = nil
         }
-        if sequences[at: at].releasesDue.isEmpty { becomeQuiet(id) }
+        sequences[at: at].change(index) { place in
+            place.releasesSent = true
+            place.releasesDue = due
+            for stage in place.openAt.indices {
+                place.openAt[stage] = nil
+                place.keptAt[stage] = nil
+                place.copies[stage] = nil
+            }
+        }
+        for worker in due {
+            guard let known = workers.index(of: worker) else { continue }
+            if workers[at: known].releasesDue == 0 { workers[at: known].releasesSince = now }
+            workers[at: known].releasesDue += 1
+            send(.release(id, of: pipelines[index].id), to: worker)
+        }
+        if due.isEmpty { becomeQuiet(id, in: index) }
     }
 
-    /// Each worker is asked once, also the holder of several stages.
-    private mutating func release(_ id: SequenceID, at: Int, by worker: WorkerID) {
-        guard let known = workers.index(of: worker), !sequences[at: at].releasesDue.contains(worker) else { return }
-        sequences[at: at].releasesDue.append(worker)
-        if workers[at: known].releasesDue == 0 { workers[at: known].releasesSince = now }
-        workers[at: known].releasesDue += 1
-        send(.release(id), to: worker)
-    }
-
-    mutating func released(_ id: SequenceID, by worker: WorkerID) {
-        guard let at = sequences.index(of: id), let due = sequences[at: at].releasesDue.firstIndex(of: worker),
+    mutating func released(_ id: SequenceID, of pipeline: PipelineID, by worker: WorkerID) {
+        guard let index = pipelines.firstIndex(where: { $0.id == pipeline }), let at = sequences.index(of: id),
+            let due = sequences[at: at][index]?.releasesDue.firstIndex(of: worker),
             let known = workers.index(of: worker)
         else {
             counters.messagesStale += 1
             return
         }
-        sequences[at: at].releasesDue.remove(at: due)
+        sequences[at: at].change(index) { _ = $0.releasesDue.remove(at: due) }
         workers[at: known].releasesDue -= 1
         workers[at: known].releasesSince = now
-        if sequences[at: at].releasesDue.isEmpty { becomeQuiet(id) }
+        if sequences[at: at][index]?.releasesDue.isEmpty == true { becomeQuiet(id, in: index) }
     }
 
     /// All engines of a pipeline are made anew: there are no cells any more that its workers could write to. Each
     /// answers what it was asked before it says that it is ready, and nobody waits for that.
     mutating func forgetReleases(_ index: Int) {
         for id in pipelines[index].members {
-            guard let at = sequences.index(of: id), !sequences[at: at].releasesDue.isEmpty else { continue }
-            for worker in sequences[at: at].releasesDue {
+            guard let at = sequences.index(of: id), let due = sequences[at: at][index]?.releasesDue, !due.isEmpty
+            else { continue }
+            for worker in due {
                 if let known = workers.index(of: worker) { workers[at: known].releasesDue -= 1 }
             }
-            sequences[at: at].releasesDue.removeAll()
-            becomeQuiet(id)
+            sequences[at: at].change(index) { $0.releasesDue.removeAll() }
+            becomeQuiet(id, in: index)
         }
     }
 
     /// Nobody can touch the cells any more.
-    mutating func becomeQuiet(_ id: SequenceID) {
-        guard let at = sequences.index(of: id), sequences[at: at].phase == .leaving else {
+    mutating func becomeQuiet(_ id: SequenceID, in index: Int) {
+        guard let at = sequences.index(of: id), let place = sequences[at: at][index], place.isLeaving else {
             preconditionFailure("\(id) is quiet but was not leaving")
         }
-        let index = sequences[at: at].pipeline
-        pipelines[index].cells.free(sequences[at: at].cells)
+        pipelines[index].cells.free(place.cells)
         pipelines[index].removeMember(id)
         if pipelines[index].probe == id { pipelines[index].probe = nil }
         admissionDue = true
+        guestsDue = true
+        if isClosed(index) { movesDue = true }
+        if sequences[at: at].home?.pipeline == index {
+            sequences[at: at].home = nil
+        } else {
+            sequences[at: at].guest = nil
+        }
+        sequences[at: at].feeds.removeAll()
+        if let home = sequences[at: at].home { pipelines[home.pipeline].dirty = true }
+        guard sequences[at: at].home == nil, sequences[at: at].guest == nil else { return }
         if sequences[at: at].ended {
             sequences.remove(id)
-            return
+        } else {
+            parked.insert(id, at: parked.firstIndex { $0 > id } ?? parked.count)
         }
-        sequences[at: at].phase = .parked
-        sequences[at: at].releasesSent = false
-        sequences[at: at].scheduledEnd = 0
-        sequences[at: at].watermarks.resetAll()
-        parked.insert(id, at: parked.firstIndex { $0 > id } ?? parked.count)
     }
 
     // MARK: The end of the server

@@ -46,36 +46,44 @@ extension ControllerMachine {
         for index in sequences.indices {
             let id = sequences.keys[index]
             let sequence = sequences[at: index]
-            let isMember = pipelines[sequence.pipeline].members.contains(id)
-            precondition(isMember == (sequence.phase != .parked), "\(id) has cells or not, but both are said")
+            precondition(
+                pipelines.indices.allSatisfy { pipelines[$0].members.contains(id) == (sequence[$0] != nil) },
+                "\(id) has cells or not, but both are said")
+            precondition(
+                sequence.guest.map { pipelines[$0.pipeline].role == .prompt } ?? true, "\(id) is a guest at home")
+            precondition(sequence.guest != nil || sequence.feeds.isEmpty, "\(id) is fed by nobody")
             precondition(
                 parked.contains(id) == (sequence.phase == .parked), "\(id) is parked or not, but both are said")
             precondition(sequence.phase != .running || !sequence.ended, "\(id) runs after its end")
             precondition(
                 sequence.isProbe || sequence.ended || requests.contains(sequence.record.request), "\(id) is lost")
             precondition(sequence.record.outputs.count <= sequence.record.outputCountMax, "\(id) has too many outputs")
-            let flights = pipelines[sequence.pipeline].flights.reduce(0) { count, flight in
-                count + (flight.entries.contains { $0.sequence == id } ? 1 : 0)
-            }
-            precondition(flights == sequence.inFlight, "\(id) is in \(flights) passes, not \(sequence.inFlight)")
-            if sequence.phase == .running, pipelines[sequence.pipeline].phase == .serving {
-                precondition(
-                    sequence.openAt == pipelines[sequence.pipeline].stages.map(\.worker),
-                    "\(id) is not open in all stages")
-            }
+            for place in [sequence.home, sequence.guest].compactMap({ $0 }) { check(place, of: sequence) }
+        }
+    }
+
+    private func check(_ place: Place, of sequence: SequenceState) {
+        let id = sequence.record.id
+        let pipeline = pipelines[place.pipeline]
+        let flights = pipeline.flights.reduce(0) { count, flight in
+            count + (flight.entries.contains { $0.sequence == id } ? 1 : 0)
+        }
+        precondition(flights == place.inFlight, "\(id) is in \(flights) passes, not \(place.inFlight)")
+        if !place.isLeaving, pipeline.phase == .serving {
+            precondition(place.openAt == pipeline.stages.map(\.worker), "\(id) is not open in all stages")
         }
     }
 
     private func checkPipeline(_ index: Int) {
         let pipeline = pipelines[index]
         pipeline.cells.checkIntegrity()
-        let runs = pipeline.members.compactMap { sequences[$0]?.cells }.sorted { $0.start < $1.start }
+        let runs = pipeline.members.compactMap { sequences[$0]?[index]?.cells }.sorted { $0.start < $1.start }
         precondition(runs == pipeline.cells.used, "the cells in use are not those of the members")
         precondition(pipeline.members.count <= limits.sequencesMax + 1, "more sequences than the limit, a probe aside")
         precondition(
             pipeline.flights.count <= pipeline.stages.count + limits.passesExtra, "more passes in flight than the limit"
         )
-        for flight in pipeline.flights { precondition(flight.rows <= limits.passRowsMax, "a pass over the budget") }
+        for flight in pipeline.flights { precondition(flight.rows <= rowsMax(of: index), "a pass over the budget") }
         for (stage, description) in pipeline.stages.enumerated() {
             guard let worker = description.worker else {
                 precondition(pipeline.phase == .forming, "a stage without a worker in a pipeline that runs")

@@ -74,7 +74,10 @@ extension ControllerMachine {
         actions.append(.dismiss(id, reason: reason))
         if !worker.isFree {
             strike(worker, pass: pass)
-            for seat in worker.seats { pipelines[worker.pipeline].stages[seat.stage].worker = nil }
+            for seat in worker.seats {
+                endFeeds(worker.pipeline, seat.stage)
+                pipelines[worker.pipeline].stages[seat.stage].worker = nil
+            }
             beginRecovery(worker.pipeline, reason: reason, detect: max(now - worker.lastHeard, .zero))
             breakOff(worker.pipeline)
         }
@@ -99,25 +102,26 @@ extension ControllerMachine {
 
     /// The worker is gone, and with it what it knew of every sequence.
     private mutating func forget(_ id: WorkerID) {
-        var quiet: [SequenceID] = []
-        for index in sequences.indices {
-            for stage in sequences[at: index].openAt.indices
-            where sequences[at: index].openAt[stage] == id || sequences[at: index].keptAt[stage] == id {
-                sequences[at: index].forget(stage)
-            }
-            if let due = sequences[at: index].releasesDue.firstIndex(of: id) {
-                sequences[at: index].releasesDue.remove(at: due)
-                if sequences[at: index].releasesDue.isEmpty { quiet.append(sequences.keys[index]) }
+        var quiet: [(sequence: SequenceID, pipeline: Int)] = []
+        for at in sequences.indices {
+            for place in [sequences[at: at].home, sequences[at: at].guest].compactMap({ $0 }) {
+                for stage in place.openAt.indices where place.openAt[stage] == id || place.keptAt[stage] == id {
+                    sequences[at: at].forget(place.pipeline, stage)
+                }
+                guard let due = place.releasesDue.firstIndex(of: id) else { continue }
+                sequences[at: at].change(place.pipeline) { _ = $0.releasesDue.remove(at: due) }
+                if place.releasesDue.count == 1 { quiet.append((sequences.keys[at], place.pipeline)) }
             }
         }
-        for sequence in quiet { becomeQuiet(sequence) }
+        for (sequence, pipeline) in quiet { becomeQuiet(sequence, in: pipeline) }
     }
 
     /// What the worker of a stage knew of its sequences is gone: it was told to make another engine, or has another
     /// stage now. Releases that it was asked for it answers before it says that it is ready for the next epoch.
     mutating func forgetStage(_ index: Int, _ stage: Int) {
+        endFeeds(index, stage)
         for sequence in pipelines[index].members {
-            if let at = sequences.index(of: sequence) { sequences[at: at].forget(stage) }
+            if let at = sequences.index(of: sequence) { sequences[at: at].forget(index, stage) }
         }
     }
 

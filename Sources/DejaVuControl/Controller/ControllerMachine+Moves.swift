@@ -14,7 +14,7 @@ struct PlannedMove: Hashable {
 }
 
 /// Planned moves: away from workers that are to leave, and from those that run several stages to standbys. One at a
-/// time.
+/// time. Stages of prompt pipelines have no replica: they are left when the last guest has gone.
 extension ControllerMachine {
     /// The worker gets nothing to do any more, gives its stages to others, and is told to end when it has none.
     mutating func leave(_ id: WorkerID) {
@@ -38,6 +38,7 @@ extension ControllerMachine {
     /// Begins a move that is wanted, goes on with the one that is under way, or gives it up.
     mutating func advanceMove() {
         guard !stopped else { return }
+        if movesDue { leavePromptStages() }
         if move == nil {
             guard movesDue, now >= moveNotBefore else { return }
             movesDue = false
@@ -50,7 +51,7 @@ extension ControllerMachine {
             // A step is one row of each sequence. Where prompts never cease, a chunk more has to do.
             let rows =
                 2 * pipelines[index].members.count + (now - move.since > limits.silenceMax ? limits.chunkRowsMax : 0)
-            guard backlog(of: move) <= rows else { return }
+            guard backlog(of: move) <= rows, isUnused(move.to) else { return }
             move.pausedSince = now
             self.move = move
             if pipelines[index].flights.isEmpty, backlog(of: move) == 0 { carryOut(move) }
@@ -69,6 +70,7 @@ extension ControllerMachine {
     private mutating func giveUpMove() {
         if let index = move?.pipeline { pipelines[index].dirty = true }
         move = nil
+        guestsDue = true
     }
 
     private func isPossible(_ move: PlannedMove) -> Bool {
@@ -77,11 +79,11 @@ extension ControllerMachine {
             && stage.replica?.id == move.replica && canTake(move.to, move.replica, of: move.pipeline)
     }
 
-    /// All stages of a worker are of one pipeline.
+    /// All stages of a worker are of one pipeline, and a prompt pipeline is left for another.
     private func canTake(_ id: WorkerID, _ replica: ReplicaID, of index: Int) -> Bool {
-        guard let worker = workers[id], worker.isWilling, worker.isFree || worker.pipeline == index else {
-            return false
-        }
+        guard let worker = workers[id], worker.isWilling,
+            worker.isFree || worker.pipeline == index || pipelines[worker.pipeline].role == .prompt
+        else { return false }
         return worker.holds.contains { $0.id == replica && $0.since == nil }
     }
 
@@ -103,11 +105,35 @@ extension ControllerMachine {
         return nil
     }
 
-    /// Committed rows that the taker has not said it has.
+    /// Committed rows that the taker has not said it has. What guests run is copied from there once more.
     private func backlog(of move: PlannedMove) -> Int {
         pipelines[move.pipeline].members.reduce(0) {
-            guard let sequence = sequences[$1], sequence.phase == .running, !sequence.isProbe else { return $0 }
-            return $0 + sequence.lag(move.stage)
+            guard let sequence = sequences[$1], let home = sequence.home, !home.isLeaving, !sequence.isProbe,
+                home.pipeline == move.pipeline, home.watermarks.least >= sequence.owed
+            else { return $0 }
+            return $0 + home.lag(move.stage)
+        }
+    }
+
+    /// Whether no guest would lose anything if that worker left its prompt pipeline now.
+    private func isUnused(_ id: WorkerID) -> Bool {
+        guard let worker = workers[id], !worker.isFree, pipelines[worker.pipeline].role == .prompt else { return true }
+        return pipelines[worker.pipeline].members.isEmpty
+    }
+
+    /// Whoever is to leave a prompt pipeline does when nobody is in it any more.
+    private mutating func leavePromptStages() {
+        for id in workers.keys {
+            guard let worker = workers[id], worker.leaving, !worker.isFree, pipelines[worker.pipeline].role == .prompt,
+                pipelines[worker.pipeline].members.isEmpty, pipelines[worker.pipeline].phase != .loading
+            else { continue }
+            counters.moves += UInt64(worker.seats.count)
+            for seat in worker.seats {
+                send(.retire(pipelines[worker.pipeline].id, stageIndex: seat.stage), to: id)
+            }
+            vacate(id)
+            place()
+            letGo(id)
         }
     }
 
@@ -127,5 +153,6 @@ extension ControllerMachine {
         take(planned.to, pipeline: index, stage: planned.stage)
         assign(index, planned: true)
         letGo(planned.from)
+        place()
     }
 }

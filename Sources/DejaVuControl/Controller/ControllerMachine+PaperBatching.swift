@@ -20,30 +20,35 @@ extension ControllerMachine {
             pipelines[index].places[turn] = members
             guard !members.isEmpty else { continue }
             // In its turn or not at all: a stage serves microbatches in one order.
-            if members.contains(where: { (sequences[$0]?.inFlight ?? 0) > 0 }) { return [] }
+            if members.contains(where: { isInFlight($0, in: index) }) { return [] }
             pipelines[index].turn = (turn + 1) % count
             pipelines[index].lastWasAlone = false
-            return entries(of: members)
+            return entries(of: members, in: index)
         }
         return []
     }
 
     /// All that each has to run, as far as a pass may have rows.
-    private func entries(of members: [SequenceID]) -> [PassEntry] {
-        var rows = limits.passRowsMax
+    private func entries(of members: [SequenceID], in index: Int) -> [PassEntry] {
+        var rows = rowsMax(of: index)
         var entries: [PassEntry] = []
         for id in members where rows > 0 {
-            guard let at = sequences.index(of: id) else { preconditionFailure("\(id) has a place but is not known") }
-            let next = entry(at, start: sequences.values[at].nextStart, rowsMax: rows)
+            guard let at = sequences.index(of: id), let work = sequences.values[at].work(in: index) else {
+                preconditionFailure("\(id) has a place but nothing to run")
+            }
+            let next = entry(at, work, rowsMax: rows)
             rows -= next.tokens.count
             entries.append(next)
         }
         return entries
     }
 
+    private func isInFlight(_ id: SequenceID, in index: Int) -> Bool { (sequences[id]?[index]?.inFlight ?? 0) > 0 }
+
+    /// Whether it has something to run here, or something in flight.
     private func isRunning(_ id: SequenceID, in index: Int) -> Bool {
-        guard let sequence = sequences[id] else { return false }
-        return sequence.phase == .running && sequence.pipeline == index && sequence.strikes == 0
+        guard let sequence = sequences[id], sequence.phase == .running, sequence.strikes == 0 else { return false }
+        return sequence.work(in: index) != nil && !waitsForGuest(sequence, guestCellsMax)
     }
 
     /// The oldest that are in no microbatch.
@@ -51,8 +56,7 @@ extension ControllerMachine {
         let places = pipelines[index].places
         var found: [SequenceID] = []
         for id in pipelines[index].members where found.count < most {
-            guard isRunning(id, in: index), sequences[id]?.inFlight == 0,
-                !places.contains(where: { $0.contains(id) })
+            guard isRunning(id, in: index), !isInFlight(id, in: index), !places.contains(where: { $0.contains(id) })
             else { continue }
             found.append(id)
         }

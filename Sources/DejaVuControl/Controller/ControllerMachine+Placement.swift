@@ -23,37 +23,47 @@ extension ControllerMachine {
         }
         for sequence in pipelines[index].members {
             guard let at = sequences.index(of: sequence) else { continue }
-            sequences[at: at].inFlight = 0
-            if sequences[at: at].phase == .leaving {
-                settle(sequence)
+            sequences[at: at].change(index) { $0.inFlight = 0 }
+            if sequences[at: at][index]?.isLeaving == true {
+                settle(sequence, in: index)
             } else if sequences[at: at].isProbe {
                 end(sequence, .cancelled)
             }
         }
+        guestsDue = true
+        // What the guests do not run, others may have to.
+        for other in pipelines.indices where pipelines[other].role == .token { pipelines[other].dirty = true }
     }
 
-    /// Gives every pipeline that lacks workers those that are free, the nearest to completion first. If they do not
-    /// suffice, a pipeline that cannot run anyway gives its own. What is left in pipelines that cannot run goes to
-    /// those that can.
+    /// Gives every pipeline that lacks workers those that are free, the nearest to completion first, and prompt
+    /// pipelines last: the others can do without. If they do not suffice, a pipeline that cannot run anyway gives its
+    /// own, and a prompt pipeline in any case. What is left in pipelines that cannot run goes to those that can.
     mutating func place() {
         guard !stopped else { return }
         defer { placeReplicas() }
         let order = pipelines.indices.filter { pipelines[$0].phase == .forming }.sorted {
-            (pipelines[$0].vacancies, $0) < (pipelines[$1].vacancies, $1)
+            (pipelines[$0].role.isHome ? 0 : 1, pipelines[$0].vacancies, $0)
+                < (pipelines[$1].role.isHome ? 0 : 1, pipelines[$1].vacancies, $1)
         }
         for (rank, index) in order.enumerated() {
-            guard let takers = takers(for: index, poolingWith: order[(rank + 1)...]) else { continue }
+            var pool = Array(order[(rank + 1)...])
+            if pipelines[index].role.isHome {
+                pool = pipelines.indices.filter { pipelines[$0].role == .prompt && !pool.contains($0) } + pool
+            }
+            guard let takers = takers(for: index, poolingWith: pool) else { continue }
             for (stage, id) in takers { take(id, pipeline: index, stage: stage) }
             assign(index)
         }
-        guard pipelines.contains(where: { $0.phase != .forming }) else { return }
-        for index in pipelines.indices where pipelines[index].phase == .forming { evict(index) }
+        let isElsewhere = pipelines.contains { $0.role.isHome && $0.phase != .forming }
+        for index in pipelines.indices where pipelines[index].phase == .forming {
+            if isElsewhere || pipelines[index].role == .prompt { evict(index) }
+        }
     }
 
     /// A worker for every vacant stage, or nil if there are too few. In this order: the standby that holds its replica;
     /// another standby, the one with the fewest replicas first; the worker that holds the replica beside a stage of its
     /// own; one that has died before and is back; one from the pool.
-    private func takers(for index: Int, poolingWith others: ArraySlice<Int>) -> [(stage: Int, worker: WorkerID)]? {
+    private func takers(for index: Int, poolingWith others: [Int]) -> [(stage: Int, worker: WorkerID)]? {
         var standbys = workers.indices.filter {
             workers[at: $0].isFree && workers[at: $0].isWilling
         }.sorted { (workers[at: $0].holds.count, $0) < (workers[at: $1].holds.count, $1) }
@@ -95,10 +105,13 @@ extension ControllerMachine {
         return candidates.firstIndex { workers[at: $0].cellCapacity(layers: layers) >= CellRun.granularity }
     }
 
-    /// The holder of a stage's replica that runs another stage of the pipeline, or is about to.
+    /// The holder of a stage's replica that runs another stage of the pipeline, or is about to, or one of a prompt
+    /// pipeline, which then does without it.
     private func busyHolder(_ index: Int, _ stage: Int, among takers: [WorkerID]) -> WorkerID? {
         guard let holder = pipelines[index].stages[stage].replica?.holder.worker, let worker = workers[holder],
-            worker.isFree ? takers.contains(holder) : worker.pipeline == index, worker.isWilling
+            worker.isFree
+                ? takers.contains(holder) : worker.pipeline == index || pipelines[worker.pipeline].role == .prompt,
+            worker.isWilling
         else { return nil }
         return holder
     }
@@ -115,10 +128,12 @@ extension ControllerMachine {
     }
 
     /// Takes all its stages from a worker; it is told when it gets another.
-    private mutating func vacate(_ id: WorkerID) {
-        guard let worker = workers.index(of: id) else { return }
+    mutating func vacate(_ id: WorkerID) {
+        guard let worker = workers.index(of: id), !workers[at: worker].isFree else { return }
         let former = workers[at: worker].pipeline
+        breakOff(former)
         for seat in workers[at: worker].seats {
+            forgetStage(former, seat.stage)
             pipelines[former].stages[seat.stage].worker = nil
             forgetStage(former, seat.stage)
         }
@@ -210,11 +225,11 @@ extension ControllerMachine {
         workers[at: worker].suspect = nil
         pipelines[index].stages[stage].ready = true
         for mark in marks {
-            guard let at = sequences.index(of: mark.sequence), sequences[at: at].pipeline == index,
-                sequences[at: at].openAt[stage] == id || sequences[at: at].keptAt[stage] == id
+            guard let at = sequences.index(of: mark.sequence), let place = sequences[at: at][index],
+                place.openAt[stage] == id || place.keptAt[stage] == id
             else { continue }
-            let level = min(mark.watermark, sequences[at: at].record.knownCount, sequences[at: at].positionsReserved)
-            sequences[at: at].watermarks.raise(stage, to: level)
+            let level = min(mark.watermark, sequences[at: at].record.knownCount, place.positions)
+            sequences[at: at].change(index) { $0.watermarks.raise(stage, to: level) }
         }
         if pipelines[index].stages.allSatisfy({ $0.ready }) { serve(index) }
     }
@@ -225,13 +240,30 @@ extension ControllerMachine {
         pipelines[index].dirty = true
         pipelines[index].recovery?.restored(at: now)
         admissionDue = true
+        guestsDue = true
         for sequence in pipelines[index].members {
-            guard let at = sequences.index(of: sequence), sequences[at: at].phase == .running else { continue }
-            openEverywhere(sequence)
+            guard let at = sequences.index(of: sequence), let place = sequences[at: at][index], !place.isLeaving else {
+                continue
+            }
+            if sequences[at: at].guest?.pipeline == index, isNoGuestAnyMore(sequences.values[at]) {
+                leaveGuest(sequence)
+                continue
+            }
+            openEverywhere(sequence, in: index)
             openReplicas(sequence)
+            feed(sequence)
         }
         placeReplicas()
         movesDue = true
+    }
+
+    /// Whether a guest whose pipeline was placed anew has little left to do there, or would have to be opened for more
+    /// than it has cells.
+    private func isNoGuestAnyMore(_ sequence: SequenceState) -> Bool {
+        guard let home = sequence.home, let guest = sequence.guest else { return false }
+        let known = sequence.record.knownCount
+        return known > guest.positions + 1 || home.watermarks.least >= sequence.owed
+            || known - home.nextStart(known: known) <= configuration.disaggregateAbove
     }
 
     /// The worker stays, without the stage, and is tried again after a rest.
@@ -257,13 +289,16 @@ extension ControllerMachine {
         workers[at: worker].restUntil = now + min(rest, limits.restMax)
     }
 
-    /// The pipeline's sequences give their place up, and wait for one elsewhere.
+    /// The pipeline's sequences give their place up, and wait for one elsewhere; guests go home.
     private mutating func evict(_ index: Int) {
         for sequence in pipelines[index].members {
-            guard let at = sequences.index(of: sequence), sequences[at: at].phase == .running else { continue }
-            sequences[at: at].phase = .leaving
-            counters.sequencesParked += 1
-            settle(sequence)
+            guard let at = sequences.index(of: sequence) else { continue }
+            if sequences[at: at].guest?.pipeline == index {
+                leaveGuest(sequence)
+            } else if sequences[at: at].phase == .running {
+                counters.sequencesParked += 1
+                leavePlaces(sequence)
+            }
         }
     }
 }

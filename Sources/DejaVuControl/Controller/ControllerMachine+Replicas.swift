@@ -8,7 +8,7 @@ extension ControllerMachine {
     /// down.
     mutating func placeReplicas() {
         guard configuration.replicates, !stopped else { return }
-        for index in pipelines.indices where pipelines[index].phase == .serving {
+        for index in pipelines.indices where pipelines[index].role.isHome && pipelines[index].phase == .serving {
             for stage in pipelines[index].stages.indices where pipelines[index].stages[stage].replica == nil {
                 if let holder = standby(for: index, stage) ?? neighbour(for: index, stage) {
                     hold(index, stage, at: holder)
@@ -48,9 +48,18 @@ extension ControllerMachine {
         return best.map { workers.keys[$0] }
     }
 
-    /// The next worker of the ring of stages that has the memory, and is another than the stage's.
+    /// A worker of a prompt pipeline that has the memory, the one with the fewest replicas: it has no replica of its
+    /// own to lose. Else the next worker of the ring of stages that has it, and is another than the stage's.
     private func neighbour(for index: Int, _ stage: Int) -> WorkerID? {
         let stages = pipelines[index].stages
+        let prompts = pipelines.filter { $0.role == .prompt }.flatMap { $0.stages.compactMap(\.worker) }.filter {
+            workers[$0]?.isWilling == true
+                && workers[$0]?.canHold(cells: pipelines[index].cells.cellCount, layers: stages[stage].layers.count)
+                    == true
+        }
+        if let best = prompts.min(by: { (workers[$0]?.holds.count ?? 0, $0) < (workers[$1]?.holds.count ?? 0, $1) }) {
+            return best
+        }
         for step in 1..<max(1, stages.count) {
             guard let id = stages[(stage + step) % stages.count].worker, id != stages[stage].worker,
                 let worker = workers[id], worker.isWilling,
@@ -135,21 +144,20 @@ extension ControllerMachine {
         guard let at = sequences.index(of: id), sequences[at: at].phase == .running, !sequences[at: at].isProbe else {
             return
         }
-        let index = sequences[at: at].pipeline
-        for (stage, description) in pipelines[index].stages.enumerated() where sequences[at: at].copies[stage] == nil {
+        guard let home = sequences[at: at].home else { return }
+        let index = home.pipeline
+        for (stage, description) in pipelines[index].stages.enumerated() where home.copies[stage] == nil {
             guard let replica = description.replica, let source = description.worker,
-                sequences[at: at].openAt[stage] == source, let incarnation = workers[source]?.hello.incarnation,
+                home.openAt[stage] == source, let incarnation = workers[source]?.hello.incarnation,
                 let (worker, hold) = hold(replica.id, of: replica.holder.worker),
                 workers[at: worker].holds[hold].since == nil
             else { continue }
-            ticketCount += 1
-            let ticket = Ticket(
-                number: ticketCount, sequence: id, layers: description.layers,
-                positionLimit: max(1, sequences[at: at].positionsReserved), writer: incarnation)
-            sequences[at: at].copies[stage] = SequenceState.Copy(
-                replica: replica.id, holder: replica.holder.worker, ticket: ticket)
+            let ticket = newTicket(id, description.layers, positionLimit: home.positions, writer: incarnation)
+            sequences[at: at].change(index) { home in
+                home.copies[stage] = Place.Copy(replica: replica.id, holder: replica.holder.worker, ticket: ticket)
+            }
             send(
-                .openReplica(replica.id, sequences[at: at].record, cells: sequences[at: at].cells, ticket: ticket),
+                .openReplica(replica.id, sequences[at: at].record, cells: home.cells, ticket: ticket),
                 to: replica.holder.worker)
         }
     }
@@ -162,18 +170,21 @@ extension ControllerMachine {
         }
         let place = workers[at: worker].holds[hold]
         let stage = pipelines[place.pipeline].stages[place.stage]
+        let pipeline = pipelines[place.pipeline].id
         for mark in marks {
-            guard let at = sequences.index(of: mark.sequence), var copy = sequences[at: at].copies[place.stage],
-                copy.replica == replica
+            guard let at = sequences.index(of: mark.sequence), let home = sequences[at: at][place.pipeline],
+                var copy = home.copies[place.stage], copy.replica == replica
             else { continue }
             copy.watermark = max(copy.watermark, min(mark.watermark, copy.ticket.positionLimit))
             if !copy.subscribed, let source = stage.worker, let holder = stage.replica?.holder,
-                sequences[at: at].openAt[place.stage] == source
+                home.openAt[place.stage] == source
             {
                 copy.subscribed = true
-                send(.replicate(mark.sequence, copy.ticket, to: holder), to: source)
+                let address = StoreAddress(peer: holder, pipeline: pipeline, layers: stage.layers)
+                send(.replicate(mark.sequence, copy.ticket, to: address), to: source)
             }
-            sequences[at: at].copies[place.stage] = copy
+            sequences[at: at].change(place.pipeline) { $0.copies[place.stage] = copy }
+            fed(mark.sequence)
         }
     }
 
@@ -190,12 +201,17 @@ extension ControllerMachine {
         }
         var copied = false
         for sequence in pipelines[index].members {
-            guard let at = sequences.index(of: sequence), let copy = sequences[at: at].copies[stage] else { continue }
+            guard let at = sequences.index(of: sequence), let copy = sequences[at: at][index]?.copies[stage] else {
+                continue
+            }
             copied = copied || copy.subscribed
-            sequences[at: at].copies[stage] = nil
+            sequences[at: at].change(index) { $0.copies[stage] = nil }
+            fed(sequence)
         }
         if copied, let source = pipelines[index].stages[stage].worker, source != holder.worker {
-            send(.endReplication(stageIndex: stage, to: holder.incarnation), to: source)
+            let address = StoreAddress(
+                peer: holder, pipeline: pipelines[index].id, layers: pipelines[index].stages[stage].layers)
+            send(.endReplication(stageIndex: stage, to: address), to: source)
         }
     }
 
@@ -213,13 +229,15 @@ extension ControllerMachine {
             pipelines[index].recovery?.byReplica += 1
         }
         for sequence in pipelines[index].members {
-            guard let member = sequences.index(of: sequence), sequences[at: member].copies[stage] != nil else {
+            guard let member = sequences.index(of: sequence), sequences[at: member][index]?.copies[stage] != nil else {
                 continue
             }
-            sequences[at: member].copies[stage] = nil
-            sequences[at: member].keptAt[stage] = id
-            // Until the holder says under the new epoch what it has.
-            sequences[at: member].watermarks.reset(stage)
+            sequences[at: member].change(index) { place in
+                place.copies[stage] = nil
+                place.keptAt[stage] = id
+                // Until the holder says under the new epoch what it has.
+                place.watermarks.reset(stage)
+            }
         }
         return replica.id
     }
@@ -231,10 +249,13 @@ extension ControllerMachine {
     func atRisk(_ index: Int) -> (sequences: Int, positions: Int) {
         var count = 0
         var positions = 0
+        guard pipelines[index].role.isHome else { return (0, 0) }
         for id in pipelines[index].members {
-            guard let sequence = sequences[id], sequence.phase == .running, !sequence.isProbe else { continue }
-            if sequence.copies.contains(where: { $0 == nil }) { count += 1 }
-            positions += pipelines[index].stages.indices.reduce(0) { max($0, sequence.lag($1)) }
+            guard let sequence = sequences[id], let home = sequence.home, !home.isLeaving, !sequence.isProbe else {
+                continue
+            }
+            if home.copies.contains(where: { $0 == nil }) { count += 1 }
+            positions += pipelines[index].stages.indices.reduce(0) { max($0, home.lag($1)) }
         }
         return (count, positions)
     }

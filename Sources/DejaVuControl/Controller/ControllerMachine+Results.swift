@@ -22,8 +22,10 @@ extension ControllerMachine {
             pipelines[index].flights[flight].since = now
         }
         for entry in pipelines[index].flights[flight].entries {
-            guard let at = sequences.index(of: entry.sequence), sequences[at: at].openAt[stage] == id else { continue }
-            sequences[at: at].watermarks.raise(stage, to: entry.end)
+            guard let at = sequences.index(of: entry.sequence) else { continue }
+            sequences[at: at].change(index) { place in
+                if place.openAt[stage] == id { place.watermarks.raise(stage, to: entry.end) }
+            }
         }
     }
 
@@ -52,7 +54,7 @@ extension ControllerMachine {
         for entry in flight.entries {
             let token = entry.samples ? tokens[next] : nil
             if entry.samples { next += 1 }
-            complete(entry, token: token)
+            complete(entry, in: index, token: token)
         }
     }
 
@@ -68,29 +70,35 @@ extension ControllerMachine {
         return next == tokens.count
     }
 
-    private mutating func complete(_ entry: PipelineState.Flight.Entry, token: SampledToken?) {
+    private mutating func complete(_ entry: PipelineState.Flight.Entry, in index: Int, token: SampledToken?) {
         guard let at = sequences.index(of: entry.sequence) else {
             preconditionFailure("\(entry.sequence) was forgotten while a pass contained it")
         }
-        sequences[at: at].inFlight -= 1
-        sequences[at: at].watermarks.raiseAll(to: entry.end)
-        sequences[at: at].committedMax = max(sequences[at: at].committedMax, sequences[at: at].watermarks.least)
-        sequences[at: at].clearStrikesIfPast()
-        guard sequences[at: at].phase == .running else {
-            settle(entry.sequence)
-            return
+        let lacked = sequences[at: at].streamLag
+        sequences[at: at].change(index) { place in
+            place.inFlight -= 1
+            place.watermarks.raiseAll(to: entry.end)
         }
-        if let token { accept(token, at: at) }
+        let least = sequences[at: at][index]?.watermarks.least ?? 0
+        sequences[at: at].committedMax = max(sequences[at: at].committedMax, least)
+        sequences[at: at].clearStrikes(past: least)
+        if lacked == 0 { sequences[at: at].fedAt = now }
+        if sequences[at: at][index]?.isLeaving == true { settle(entry.sequence, in: index) }
+        guard let at = sequences.index(of: entry.sequence), sequences[at: at].phase == .running else { return }
+        if let token { accept(token, at: at, in: index) }
+        // Between two chunks a prompt may go elsewhere.
+        if !entry.samples { guestsDue = guestsDue || configuration.topology.isDisaggregated }
+        fed(entry.sequence)
     }
 
     /// The rule: a sampled token is accepted iff its position is the number of known tokens.
-    private mutating func accept(_ token: SampledToken, at: Int) {
+    private mutating func accept(_ token: SampledToken, at: Int, in index: Int) {
         guard token.position == sequences[at: at].record.knownCount else { return }
         sequences[at: at].record.outputs.append(token.token)
         sequences[at: at].strikes = 0
         if !sequences[at: at].isProbe {
             counters.tokensEmitted += 1
-            recoveryAccepted(sequences[at: at].pipeline)
+            recoveryAccepted(index)
             actions.append(.emit(sequences[at: at].record.request, choice: sequences[at: at].record.choice, token))
         }
         if sequences[at: at].record.stopTokens.contains(token.token) {

@@ -22,33 +22,43 @@ extension ControllerMachine {
         var steps: [Int] = []
         /// Those whose step is in flight.
         var stepsInFlight = 0
-        /// Those that need more rows, and where they begin; ascending by id.
-        var chunks: [(at: Int, start: Int)] = []
+        /// Those that need more rows, and which; ascending by id.
+        var chunks: [(at: Int, work: Range<Int>)] = []
         /// With a strike: each runs alone.
-        var suspects: [(at: Int, start: Int)] = []
+        var suspects: [(at: Int, work: Range<Int>)] = []
     }
 
     private func candidates(_ index: Int) -> Candidates {
         var candidates = Candidates()
         let chunksInFlightMax = pipelines[index].stages.count
+        let cellsMax = guestCellsMax
         for id in pipelines[index].members {
             guard let at = sequences.index(of: id) else { continue }
             let sequence = sequences.values[at]
-            guard sequence.phase == .running else { continue }
-            let known = sequence.record.knownCount
-            let start = sequence.nextStart
-            if start >= known {
-                candidates.stepsInFlight += 1
+            guard sequence.phase == .running, let work = sequence.work(in: index) else { continue }
+            let inFlight = sequence[index]?.inFlight ?? 0
+            if work.isEmpty {
+                if work.upperBound == sequence.record.knownCount { candidates.stepsInFlight += 1 }
+            } else if waitsForGuest(sequence, cellsMax) {
+                continue
             } else if sequence.strikes > 0 {
-                if sequence.inFlight == 0 { candidates.suspects.append((at, start)) }
-            } else if sequence.inFlight == 0, start == known - 1 {
+                if inFlight == 0 { candidates.suspects.append((at, work)) }
+            } else if inFlight == 0, work.lowerBound == sequence.record.knownCount - 1 {
                 candidates.steps.append(at)
-            } else if sequence.inFlight < chunksInFlightMax {
-                candidates.chunks.append((at, start))
+            } else if inFlight < chunksInFlightMax {
+                candidates.chunks.append((at, work))
             }
         }
         return candidates
     }
+
+    /// Whether a sequence's next work is a prompt pipeline's, which has not taken it in yet.
+    func waitsForGuest(_ sequence: SequenceState, _ cellsMax: Int) -> Bool {
+        cellsMax > 0 && needsGuest(sequence, cellsMax: cellsMax)
+    }
+
+    /// How many rows a pass of that pipeline has at most.
+    func rowsMax(of index: Int) -> Int { pipelines[index].role == .prompt ? limits.promptRowsMax : limits.passRowsMax }
 
     private mutating func nextEntries(_ index: Int, flightsMax: Int) -> [PassEntry] {
         var candidates = candidates(index)
@@ -57,13 +67,13 @@ extension ControllerMachine {
         {
             // The same cuts each time, so that strikes at one position fall on the same pass.
             pipelines[index].lastWasAlone = true
-            return [entry(suspect.at, start: suspect.start, rowsMax: limits.passRowsMax)]
+            return [entry(suspect.at, suspect.work, rowsMax: rowsMax(of: index))]
         }
         if case .paper(let sequencesMax) = configuration.batching {
             return paperEntries(index, sequencesMax: sequencesMax)
         }
         let running = candidates.steps.count + candidates.stepsInFlight
-        let share = min((running + flightsMax - 1) / flightsMax, limits.microbatchSequencesMax)
+        let share = min((running + flightsMax - 1) / flightsMax, limits.microbatchSequencesMax, rowsMax(of: index))
         if candidates.steps.count > share {
             candidates.steps.sort { sequences.values[$0].lastTurn < sequences.values[$1].lastTurn }
             candidates.steps.removeSubrange(share...)
@@ -71,12 +81,13 @@ extension ControllerMachine {
         var entries: [PassEntry] = []
         entries.reserveCapacity(candidates.steps.count + 1)
         for at in candidates.steps {
-            entries.append(entry(at, start: sequences.values[at].record.knownCount - 1, rowsMax: 1))
+            let known = sequences.values[at].record.knownCount
+            entries.append(entry(at, known - 1..<known, rowsMax: 1))
         }
-        var rows = limits.passRowsMax - entries.count
-        if running > 0 { rows = min(rows, limits.chunkRowsMax) }
-        for (at, start) in candidates.chunks where rows > 0 {
-            let next = entry(at, start: start, rowsMax: rows)
+        var rows = rowsMax(of: index) - entries.count
+        if running > 0, pipelines[index].role.isHome { rows = min(rows, limits.chunkRowsMax) }
+        for (at, work) in candidates.chunks where rows > 0 {
+            let next = entry(at, work, rowsMax: rows)
             rows -= next.tokens.count
             entries.append(next)
         }
@@ -84,10 +95,11 @@ extension ControllerMachine {
         return entries
     }
 
-    /// The next rows of a sequence, at most so many.
-    func entry(_ at: Int, start: Int, rowsMax: Int) -> PassEntry {
+    /// The first rows of a sequence's work, at most so many.
+    func entry(_ at: Int, _ work: Range<Int>, rowsMax: Int) -> PassEntry {
         let known = sequences.values[at].record.knownCount
-        let end = start + min(known - start, rowsMax)
+        let start = work.lowerBound
+        let end = start + min(work.count, rowsMax)
         return PassEntry(
             sequence: sequences.keys[at], first: start,
             tokens: end - start == 1
@@ -105,8 +117,10 @@ extension ControllerMachine {
         var rowsAgain = 0
         for entry in entries {
             guard let at = sequences.index(of: entry.sequence) else { preconditionFailure("a pass of nobody") }
-            sequences[at: at].inFlight += 1
-            sequences[at: at].scheduledEnd = entry.end
+            sequences[at: at].change(index) { place in
+                place.inFlight += 1
+                place.scheduledEnd = entry.end
+            }
             turnCount += 1
             sequences[at: at].lastTurn = turnCount
             rows += entry.tokens.count

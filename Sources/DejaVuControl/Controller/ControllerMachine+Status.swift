@@ -18,7 +18,24 @@ extension ControllerMachine {
             sequencesParked: parked.count, replicates: configuration.replicates,
             sequencesAtRisk: risks.reduce(0) { $0 + $1.sequences },
             positionsAtRisk: risks.reduce(0) { $0 + $1.positions }, lastRecovery: lastRecovery, counters: counters,
-            emulation: emulation)
+            emulation: emulation, prompts: promptStatus(at: now))
+    }
+
+    /// What goes on between prompt and token pipelines.
+    private func promptStatus(at now: Instant) -> PromptStatus? {
+        guard configuration.topology.isDisaggregated else { return nil }
+        let cellsMax = guestCellsMax
+        let stalled = stalled(at: now)
+        var status = PromptStatus(disaggregateAbove: configuration.disaggregateAbove)
+        for sequence in sequences.values where sequence.phase == .running {
+            if needsGuest(sequence, cellsMax: cellsMax) { status.waiting += 1 }
+            guard sequence.guest?.isLeaving == false else { continue }
+            status.running += 1
+            status.positionsBehind += sequence.streamLag
+        }
+        status.stalled = stalled.sequences
+        status.stalledFor = stalled.time
+        return status
     }
 
     /// The most passes in flight in any pipeline now.
@@ -35,13 +52,14 @@ extension ControllerMachine {
         if stopped { return "the server has stopped" }
         if drainDeadline != nil { return "the server is stopping" }
         guard
-            let best = pipelines.filter({ $0.phase == .serving }).max(by: {
+            let best = pipelines.filter({ $0.role.isHome && $0.phase == .serving }).max(by: {
                 ($0.lastCrossing ?? Instant(nanoseconds: .min)) < ($1.lastCrossing ?? Instant(nanoseconds: .min))
             })
         else {
-            if pipelines.contains(where: { $0.phase == .loading }) { return "workers load their layers" }
-            let missing = pipelines.map { $0.vacancies }.min() ?? 0
-            return "\(missing) of \(configuration.stageCount) stages have no worker"
+            let homes = pipelines.filter { $0.role.isHome }
+            if homes.contains(where: { $0.phase == .loading }) { return "workers load their layers" }
+            let missing = homes.map { $0.vacancies }.min() ?? 0
+            return "\(missing) of \(configuration.topology.stageCount) stages have no worker"
         }
         guard let last = best.lastCrossing else { return "no token has crossed all stages yet" }
         guard now - last <= limits.readyWindow else {
@@ -80,7 +98,7 @@ extension ControllerMachine {
             }
         let stages = pipeline.stages.indices.map { stage(pipeline, $0, at: now) }
         return PipelineStatus(
-            id: pipeline.id, epoch: pipeline.epoch, state: state, stages: stages,
+            id: pipeline.id, role: pipeline.role, epoch: pipeline.epoch, state: state, stages: stages,
             microbatches: pipeline.flights.map {
                 MicrobatchStatus(
                     pass: $0.id, sequences: $0.entries.count, rows: $0.rows,
@@ -106,8 +124,10 @@ extension ControllerMachine {
         }
         let holder = stage.replica?.holder.worker
         let lag = pipeline.members.reduce(0) {
-            let sequence = sequences[$1]
-            return $0 + (sequence?.phase == .running && sequence?.isProbe == false ? sequence?.lag(index) ?? 0 : 0)
+            guard let sequence = sequences[$1], sequence.phase == .running, !sequence.isProbe,
+                let home = sequence.home, pipelines[home.pipeline].id == pipeline.id
+            else { return $0 }
+            return $0 + home.lag(index)
         }
         let busy = pipeline.flights.contains { $0.stagesPassed == index }
         return StageStatus(

@@ -29,6 +29,10 @@ package struct ControllerMachine: Sendable {
     var parked: [SequenceID] = []
     /// Whether cells, places or the queue have changed since admission was last tried.
     var admissionDue = false
+    /// The same for places of prompt pipelines, and who needs one.
+    var guestsDue = false
+    /// Whether somebody waits for cells of a prompt pipeline.
+    var guestsWaiting = false
     var sequenceCount: UInt64 = 0
     var passCount: UInt64 = 0
     var ticketCount: UInt64 = 0
@@ -64,9 +68,10 @@ package struct ControllerMachine: Sendable {
         self.configuration = configuration
         self.term = term
         numericClass = configuration.numericClass
-        pipelines = (0..<configuration.pipelineCount).map {
+        pipelines = configuration.topology.pipelines.enumerated().map { index, shape in
             PipelineState(
-                id: PipelineID(UInt64($0)), layerCount: configuration.layerCount, stageCount: configuration.stageCount)
+                id: PipelineID(UInt64(index)), role: shape.role, layerCount: configuration.layerCount,
+                stageCount: shape.stageCount)
         }
     }
 
@@ -99,6 +104,10 @@ package struct ControllerMachine: Sendable {
             admissionDue = false
             admit()
         }
+        while guestsDue {
+            guestsDue = false
+            admitGuests()
+        }
         if movesDue || move != nil { advanceMove() }
         for index in pipelines.indices where pipelines[index].dirty {
             pipelines[index].dirty = false
@@ -120,7 +129,7 @@ package struct ControllerMachine: Sendable {
             assigned(id, pipeline, epoch, stage: stage, marks)
         case .assignFailed(let pipeline, let epoch, let stage, let error):
             assignFailed(id, pipeline, epoch, stage: stage, error)
-        case .released(let sequence): released(sequence, by: id)
+        case .released(let sequence, let pipeline): released(sequence, of: pipeline, by: id)
         case .passed(let timing): passed(timing, by: id)
         case .sampled(let pass, let pipeline, let epoch, let tokens):
             sampled(pass, pipeline, epoch, tokens, by: id)
@@ -142,6 +151,8 @@ package struct ControllerMachine: Sendable {
         case .held(let replica): held(replica, by: id)
         case .holdFailed(let replica, let error): holdFailed(replica, error, by: id)
         case .replicated(let replica, let marks): replicated(replica, marks, by: id)
+        case .shared(let sequence, let ticket, let watermark): shared(sequence, ticket: ticket, watermark, by: id)
+        case .landed(let pipeline, let stage, let marks): landed(pipeline, stage: stage, marks, by: id)
         case .leaving: leave(id)
         }
     }

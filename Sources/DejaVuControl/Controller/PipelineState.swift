@@ -21,6 +21,8 @@ struct PipelineState: Hashable {
         let layers: LayerRange
         var worker: WorkerID?
         var replica: Replica?
+        /// The token stages to which it was told to copy what it runs for guests.
+        var fed: [StoreAddress] = []
         var ready = false
         var busy = BusyShare()
         var passes: UInt64 = 0
@@ -47,12 +49,13 @@ struct PipelineState: Hashable {
     }
 
     let id: PipelineID
+    let role: PipelineRole
     var epoch = Epoch(0)
     var phase = Phase.forming
     var stages: [Stage]
     /// The same runs in every stage; no cells before it first had all its workers.
     var cells = CellAllocator(cellCount: 0)
-    /// Those that hold cells here, ascending; also who has ended but is not yet quiet.
+    /// Those that hold cells here, ascending; also who leaves but is not yet quiet.
     var members: [SequenceID] = []
     /// Oldest first.
     var flights: [Flight] = []
@@ -71,8 +74,9 @@ struct PipelineState: Hashable {
     /// What the loss of a worker has cost so far; nil before the first.
     var recovery: RecoveryProgress?
 
-    init(id: PipelineID, layerCount: Int, stageCount: Int) {
+    init(id: PipelineID, role: PipelineRole, layerCount: Int, stageCount: Int) {
         self.id = id
+        self.role = role
         stages = LayerRange.even(layers: layerCount, stages: stageCount).map { Stage(layers: $0) }
     }
 

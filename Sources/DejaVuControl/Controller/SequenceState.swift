@@ -4,22 +4,29 @@ import DejaVuKV
 /// A sequence as the controller sees it: its record and where it stands.
 struct SequenceState: Hashable {
     enum Phase: Hashable {
-        /// Has its place.
+        /// Has its home.
         case running
-        /// Gives its place up: waits until no pass contains it, then until every stage has forgotten it.
+        /// Gives its places up.
         case leaving
         /// Has no place and waits for one.
         case parked
     }
 
-    /// Its part of a stage's replica.
-    struct Copy: Hashable {
-        let replica: ReplicaID
-        let holder: WorkerID
-        /// The holder's.
+    /// Whose work it is next.
+    enum Turn: Hashable {
+        case home, guest
+        /// Rows are on their way from one to the other.
+        case nobody
+    }
+
+    /// A prompt stage's leave to write to a token stage.
+    struct Feed: Hashable {
+        /// The prompt stage and the token stage, and who runs them.
+        let from: Int
+        let to: Int
+        let source: WorkerID
+        let target: WorkerID
         let ticket: Ticket
-        /// What the holder has said last.
-        var watermark = 0
         /// Whether the source was told to copy.
         var subscribed = false
     }
@@ -28,28 +35,19 @@ struct SequenceState: Hashable {
     let isProbe: Bool
     /// Whether the client has been told the end; what is left is to give the cells back.
     var ended = false
-    var phase = Phase.parked
-    var pipeline = 0
-    var cells = CellRun(start: 0, count: 0)
-    var watermarks: StageWatermarks
-    /// For each stage the worker that has it open.
-    var openAt: [WorkerID?]
-    /// For each stage its worker that has rows from a replica, and no ticket to write more yet.
-    var keptAt: [WorkerID?]
-    /// For each stage the copy at its holder.
-    var copies: [Copy?]
-    /// Who has not yet said that it is released; empty also before they were asked.
-    var releasesDue: [WorkerID] = []
-    var releasesSent = false
-    /// Passes in flight that contain it.
-    var inFlight = 0
-    /// The end of what they run.
-    var scheduledEnd = 0
+    /// Where its tokens are made.
+    var home: Place?
+    /// Where its prompt is run for it.
+    var guest: Place?
+    /// From the guest's stages to the home's. None without a guest.
+    var feeds: [Feed] = []
+    /// When the home was last known to get rows, or to lack none.
+    var fedAt = Instant(nanoseconds: .min)
     /// When it was last put into a pass, counted over all: who has waited longest comes first.
     var lastTurn: UInt64 = 0
     /// Positions that were sent before, to tell a replay from a prompt.
     var sentMax = 0
-    /// Positions that all stages had committed: what of them runs once more was lost.
+    /// Positions that all stages of one place had committed: what of them runs once more was lost.
     var committedMax = 0
     /// Workers lost in a row in passes that contain it.
     var strikes = 0
@@ -57,33 +55,76 @@ struct SequenceState: Hashable {
     /// among them if they sampled.
     var struck = 0..<0
 
-    init(record: SequenceRecord, isProbe: Bool, stageCount: Int) {
+    init(record: SequenceRecord, isProbe: Bool) {
         self.record = record
         self.isProbe = isProbe
-        watermarks = StageWatermarks(stageCount: stageCount)
-        openAt = [WorkerID?](repeating: nil, count: stageCount)
-        keptAt = openAt
-        copies = [Copy?](repeating: nil, count: stageCount)
+    }
+
+    var phase: Phase {
+        if let home, !home.isLeaving { return .running }
+        return home == nil && guest == nil ? .parked : .leaving
     }
 
     var positionsReserved: Int { record.positionCountMax }
 
-    /// Where the next pass for it begins: w of the rule of work, or behind what is in flight.
-    var nextStart: Int {
-        inFlight > 0 ? scheduledEnd : min(record.knownCount - 1, watermarks.least)
+    /// Its place in a pipeline.
+    subscript(pipeline: Int) -> Place? {
+        if home?.pipeline == pipeline { return home }
+        return guest?.pipeline == pipeline ? guest : nil
+    }
+
+    /// Changes its place in a pipeline, if it has one.
+    mutating func change(_ pipeline: Int, _ body: (inout Place) -> Void) {
+        if home?.pipeline == pipeline {
+            home.mutate(body)
+        } else if guest?.pipeline == pipeline {
+            guest.mutate(body)
+        }
     }
 
     /// The worker of that stage knows nothing of it any more.
-    mutating func forget(_ stage: Int) {
-        openAt[stage] = nil
-        keptAt[stage] = nil
-        watermarks.reset(stage)
+    mutating func forget(_ pipeline: Int, _ stage: Int) {
+        change(pipeline) { $0.forget(stage) }
+        if home?.pipeline == pipeline { feeds.removeAll { $0.to == stage } }
+        if guest?.pipeline == pipeline { feeds.removeAll { $0.from == stage } }
     }
 
-    /// Positions that would be run again if that stage died now.
-    func lag(_ stage: Int) -> Int {
-        max(0, watermarks[stage] - (copies[stage]?.watermark ?? 0))
+    // MARK: The rule of work with two places
+
+    /// What the home must hold before its own passes go on: all that is known but the last token, as far as the guest
+    /// runs it.
+    var owed: Int { min(record.knownCount - 1, guest?.positions ?? .max) }
+    /// What of that the home lacks, though the guest has it.
+    var streamLag: Int {
+        guard let home, let guest, !guest.isLeaving else { return 0 }
+        return max(0, min(guest.watermarks.least, owed) - home.watermarks.least)
     }
+
+    var turn: Turn {
+        guard let home, !home.isLeaving else { return .nobody }
+        guard let guest else { return .home }
+        if guest.inFlight > 0 { return .guest }
+        if guest.isLeaving || home.inFlight > 0 || home.watermarks.least >= owed { return .home }
+        let known = record.knownCount
+        return guest.nextStart(known: known) < min(known, guest.positions) ? .guest : .nobody
+    }
+
+    /// Where the next pass of that pipeline begins and may end; nil if it is not its turn.
+    func work(in pipeline: Int) -> Range<Int>? {
+        let known = record.knownCount
+        let place: Place?
+        switch turn {
+        case .home: place = home
+        case .guest: place = guest?.isLeaving == false ? guest : nil
+        case .nobody: return nil
+        }
+        guard let place, place.pipeline == pipeline else { return nil }
+        let start = place.nextStart(known: known)
+        let end = min(known, place.positions)
+        return start..<max(start, end)
+    }
+
+    // MARK: Strikes
 
     /// A worker was lost in a pass that ran these positions.
     mutating func strike(_ positions: Range<Int>) {
@@ -92,9 +133,18 @@ struct SequenceState: Hashable {
         struck = common.isEmpty ? positions : common
     }
 
-    /// All stages have run past the place of the strikes: it was not this sequence.
-    mutating func clearStrikesIfPast() {
-        if strikes > 0, struck.upperBound <= watermarks.least { strikes = 0 }
+    /// All stages of a place have run past the place of the strikes: it was not this sequence.
+    mutating func clearStrikes(past watermark: Int) {
+        if strikes > 0, struck.upperBound <= watermark { strikes = 0 }
+    }
+}
+
+extension Optional {
+    /// Changes what is there, in place.
+    fileprivate mutating func mutate(_ body: (inout Wrapped) -> Void) {
+        guard var value = take() else { return }
+        body(&value)
+        self = value
     }
 }
 

@@ -26,6 +26,41 @@ package struct ClusterStatus: Hashable, Codable, Sendable {
     package var counters: ControllerCounters
     /// Whether emulated devices kept their times, over all workers so far; nil where devices are real.
     package var emulation: EmulationUsage?
+    /// What goes on between prompt and token pipelines; nil where there are none.
+    package var prompts: PromptStatus?
+
+    /// What an operator should know though the server is ready, in words; empty if nothing.
+    package var warnings: [String] {
+        guard let prompts else { return [] }
+        var warnings: [String] = []
+        if prompts.stalled > 0 {
+            let count = prompts.stalled == 1 ? "1 prompt waits" : "\(prompts.stalled) prompts wait"
+            warnings.append(
+                "\(count) for the link between prompt and token workers: nothing has arrived for"
+                    + " \(prompts.stalledFor.nanoseconds / 1_000_000_000) s")
+        }
+        if !pipelines.contains(where: { $0.role == .prompt && $0.state != .forming }) {
+            warnings.append("no prompt pipeline has all its workers: token pipelines run prompts themselves")
+        }
+        return warnings
+    }
+}
+
+/// Sequences whose prompts are run elsewhere than their tokens.
+package struct PromptStatus: Hashable, Codable, Sendable {
+    /// Prompts of more tokens than this go through a prompt pipeline.
+    package var disaggregateAbove: Int
+    /// Sequences that wait for cells of a prompt pipeline.
+    package var waiting = 0
+    /// Sequences that have some.
+    package var running = 0
+    /// Positions that a prompt pipeline has run and the token stages lack, over all sequences.
+    package var positionsBehind = 0
+    /// Sequences that lack such rows and have not got one for long, and for how long at most.
+    package var stalled = 0
+    package var stalledFor = TimeSpan.zero
+
+    package init(disaggregateAbove: Int) { self.disaggregateAbove = disaggregateAbove }
 }
 
 package struct WorkerStatus: Hashable, Codable, Sendable {
@@ -98,6 +133,7 @@ package struct PipelineStatus: Hashable, Codable, Sendable {
         case serving
     }
     package var id: PipelineID
+    package var role: PipelineRole
     package var epoch: Epoch
     package var state: State
     package var stages: [StageStatus]

@@ -57,6 +57,10 @@ public enum WorkerEvent: Hashable, Codable, Sendable {
     case promoted(ReplicaID, [SequenceMark])
     /// The answer to `.releaseLanded`: nobody can write to its cells any more.
     case landedReleased(EngineID, SequenceID)
+    /// The answer to `.share`, with what is committed.
+    case shared(EngineID, SequenceID, ticket: UInt64, watermark: Int)
+    /// Frames of prompt stages have been committed in a stage.
+    case stageLanded(EngineID, [SequenceMark])
 }
 
 /// Everything that the worker machine can ask of its process.
@@ -103,8 +107,11 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     /// A sequence that came with the replica: its record, as far as it is known now, and the ticket in place of the one
     /// that the old source has. Frames of that one are refused from here on. What only some layers have is forgotten.
     case adopt(EngineID, SequenceRecord, Ticket)
-    /// Copy what the stage holds of a sequence, and will hold until its release, to a holder.
-    case replicate(EngineID, SequenceID, Ticket, to: PeerAddress)
-    /// Copy nothing more of it to that holder.
-    case endReplication(EngineID, to: Incarnation)
+    /// Copy what the stage holds of a sequence, and will hold until its release, to cells elsewhere.
+    case replicate(EngineID, SequenceID, Ticket, to: StoreAddress)
+    /// Copy nothing more of it to those cells.
+    case endReplication(EngineID, to: StoreAddress)
+    /// Let a further writer into a stage's cells, which others find under that pipeline and these layers. It is let out
+    /// again by the next pass that contains the sequence. Answered by `.shared`.
+    case share(EngineID, Ticket, pipeline: PipelineID, LayerRange)
 }

@@ -117,6 +117,20 @@ public struct PeerAddress: Hashable, Codable, Sendable {
     }
 }
 
+/// Cells at another worker to which rows are copied: those of a stage, or of its replica. Never both at one worker.
+public struct StoreAddress: Hashable, Codable, Sendable {
+    /// With the address for frames.
+    public let peer: PeerAddress
+    public let pipeline: PipelineID
+    /// Of that stage.
+    public let layers: LayerRange
+    public init(peer: PeerAddress, pipeline: PipelineID, layers: LayerRange) {
+        self.peer = peer
+        self.pipeline = pipeline
+        self.layers = layers
+    }
+}
+
 /// From the controller to a worker. Every message travels with the controller's term, which fences it.
 public enum ControllerMessage: Hashable, Codable, Sendable {
     /// Accepted; the worker's id from now on. The worker starts with a clean slate: no stage and no sequences.
@@ -132,9 +146,10 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     /// before may overtake it, since they come over another link: a pass waits until all its sequences are open. A
     /// sequence that came with a replica keeps its rows and its cells.
     case open(SequenceRecord, cells: CellRun, ticket: Ticket)
-    /// Forget a sequence and revoke its tickets. Answered by `.released` once the memory is quiet. The controller sends
-    /// it only when no pass of the current epoch that contains the sequence is in flight.
-    case release(SequenceID)
+    /// Forget a sequence in that pipeline's stages and replicas, and revoke its tickets there. Answered by `.released`
+    /// once the memory is quiet. The controller sends it only when no pass of the pipeline's current epoch that
+    /// contains the sequence is in flight.
+    case release(SequenceID, of: PipelineID)
     /// To the first stage: run this and pass it on.
     case run(Pass)
     /// Finish what is running, then exit 0.
@@ -145,11 +160,15 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case discard(ReplicaID)
     /// To a holder: give a sequence its cells in a replica, and its source leave to write. Answered by a mark of 0.
     case openReplica(ReplicaID, SequenceRecord, cells: CellRun, ticket: Ticket)
-    /// To the worker of a stage: copy a sequence's rows to a holder, those that are there and those that come, under
-    /// the holder's ticket, until the sequence is released.
-    case replicate(SequenceID, Ticket, to: PeerAddress)
-    /// To the worker of a stage: what was meant for that holder of it is not wanted any more.
-    case endReplication(stageIndex: Int, to: Incarnation)
+    /// To the worker of a stage: copy a sequence's rows to a holder, or from a prompt stage to a token stage: those
+    /// that are there and those that come, under the receiver's ticket, until the sequence is released.
+    case replicate(SequenceID, Ticket, to: StoreAddress)
+    /// To the worker of a stage: what was meant for these cells is not wanted any more.
+    case endReplication(stageIndex: Int, to: StoreAddress)
+    /// To the worker of a token stage: let that writer, a prompt stage, into an open sequence's cells, too, instead of
+    /// whoever was let into these layers before. Its leave ends with the first pass of this stage that contains the
+    /// sequence. Answered by `.shared`.
+    case share(SequenceID, Ticket)
     /// The stage is another worker's now: forget it, engine and all. Not answered.
     case retire(PipelineID, stageIndex: Int)
 }
@@ -160,7 +179,7 @@ public enum WorkerMessage: Hashable, Codable, Sendable {
     case assigned(PipelineID, Epoch, stageIndex: Int, [SequenceMark])
     /// Loading failed; the worker stays without the stage.
     case assignFailed(PipelineID, Epoch, stageIndex: Int, DejaVuError)
-    case released(SequenceID)
+    case released(SequenceID, of: PipelineID)
     /// The stage has run a pass: how long it computed, and how long its thread had waited for work before it.
     case passed(PassTiming)
     /// From the last stage, for every pass: the pass has crossed all stages. No tokens if no entry samples.
@@ -177,6 +196,10 @@ public enum WorkerMessage: Hashable, Codable, Sendable {
     case holdFailed(ReplicaID, DejaVuError)
     /// What is committed of some of a replica's sequences. The first mark of each is 0: it is open.
     case replicated(ReplicaID, [SequenceMark])
+    /// The writer with that ticket is let in; how much of the sequence is committed in the stage.
+    case shared(SequenceID, ticket: UInt64, watermark: Int)
+    /// What prompt stages have brought: how much of some sequences is committed in a token stage.
+    case landed(PipelineID, stageIndex: Int, [SequenceMark])
     /// The worker was asked to end. It works on until `.shutdown`, which comes when others have its stages.
     case leaving
 }

@@ -34,8 +34,8 @@ extension WorkerMachine {
         var failed = false
         var sequences = SortedMap<SequenceID, OpenSequence>()
         var tickets = TicketBook()
-        /// To whom the stage's sequences are copied.
-        var holders: [Incarnation] = []
+        /// Where the stage's sequences are copied to.
+        var targets: [StoreAddress] = []
         /// Passes of the stage's epoch, in the order of arrival.
         var waiting: [Work] = []
 
@@ -46,6 +46,14 @@ extension WorkerMachine {
         let assignment: ReplicaAssignment
         var ready = false
         var sequences = SortedMap<SequenceID, OpenSequence>()
+    }
+    /// A sequence may be released from one pipeline, and go on in another.
+    struct ReleaseKey: Hashable, Comparable {
+        let sequence: SequenceID
+        let pipeline: PipelineID
+        static func < (left: Self, right: Self) -> Bool {
+            (left.sequence, left.pipeline) < (right.sequence, right.pipeline)
+        }
     }
     /// What is still to come before a release is answered.
     struct Release: Hashable {

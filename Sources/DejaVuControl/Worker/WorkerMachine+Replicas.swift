@@ -77,11 +77,13 @@ extension WorkerMachine {
     }
 
     mutating func replicaReleased(_ id: ReplicaID, _ sequence: SequenceID) {
-        guard let index = releases.index(of: sequence),
-            let at = releases[at: index].replicas.firstIndex(of: id)
-        else { return }
-        releases[at: index].replicas.remove(at: at)
-        answerRelease(sequence)
+        for key in releases.keys where key.sequence == sequence {
+            guard let index = releases.index(of: key), let at = releases[at: index].replicas.firstIndex(of: id) else {
+                continue
+            }
+            releases[at: index].replicas.remove(at: at)
+            answerRelease(key)
+        }
     }
 
     /// The replica is the stage's engine now.
@@ -100,21 +102,59 @@ extension WorkerMachine {
 
     // MARK: The source
 
-    mutating func replicate(_ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress) {
-        guard let index = seats.firstIndex(where: { $0.stage.layers == ticket.layers }),
+    mutating func replicate(_ sequence: SequenceID, _ ticket: Ticket, to target: StoreAddress) {
+        guard let index = seats.firstIndex(where: { $0.stage.layers.contains(ticket.layers) }),
             seats[index].tickets.ticket(of: sequence) != nil, ticket.sequence == sequence,
             ticket.writer == incarnation
         else {
             counters.messagesWrong += 1
             return
         }
-        if !seats[index].holders.contains(holder.incarnation) { seats[index].holders.append(holder.incarnation) }
-        actions.append(.replicate(seats[index].engine.id, sequence, ticket, to: holder))
+        if !seats[index].targets.contains(target) { seats[index].targets.append(target) }
+        actions.append(.replicate(seats[index].engine.id, sequence, ticket, to: target))
     }
 
-    mutating func endReplication(stageIndex: Int, to holder: Incarnation) {
-        guard let seat = seat(stageIndex), let index = seats[seat].holders.firstIndex(of: holder) else { return }
-        seats[seat].holders.remove(at: index)
-        actions.append(.endReplication(seats[seat].engine.id, to: holder))
+    mutating func endReplication(stageIndex: Int, to target: StoreAddress) {
+        guard let seat = seat(stageIndex), let index = seats[seat].targets.firstIndex(of: target) else { return }
+        seats[seat].targets.remove(at: index)
+        actions.append(.endReplication(seats[seat].engine.id, to: target))
+    }
+
+    // MARK: The token stage
+
+    mutating func share(_ sequence: SequenceID, _ ticket: Ticket) {
+        guard let index = seats.firstIndex(where: { $0.stage.layers.contains(ticket.layers) }),
+            let own = seats[index].tickets.ticket(of: sequence), ticket.sequence == sequence,
+            ticket.positionLimit <= own.positionLimit, let at = seats[index].sequences.index(of: sequence)
+        else {
+            counters.messagesWrong += 1
+            return
+        }
+        seats[index].sequences[at: at].isForeign = true
+        let stage = seats[index].stage
+        actions.append(.share(seats[index].engine.id, ticket, pipeline: stage.pipeline, stage.layers))
+    }
+
+    mutating func shared(_ engine: EngineID, _ sequence: SequenceID, ticket: UInt64, watermark: Int) {
+        guard let index = seat(of: engine), let at = seats[index].sequences.index(of: sequence) else { return }
+        raise(index, at, to: watermark)
+        send(.shared(sequence, ticket: ticket, watermark: watermark))
+    }
+
+    mutating func landed(_ engine: EngineID, _ marks: [SequenceMark]) {
+        guard let index = seat(of: engine) else { return }
+        var news: [SequenceMark] = []
+        for mark in marks {
+            guard let at = seats[index].sequences.index(of: mark.sequence) else { continue }
+            raise(index, at, to: mark.watermark)
+            news.append(mark)
+        }
+        guard !news.isEmpty else { return }
+        send(.landed(seats[index].stage.pipeline, stageIndex: seats[index].stage.stageIndex, news))
+    }
+
+    private mutating func raise(_ seat: Int, _ at: Int, to watermark: Int) {
+        let known = seats[seat].sequences[at: at].watermark
+        seats[seat].sequences[at: at].watermark = max(known, watermark)
     }
 }

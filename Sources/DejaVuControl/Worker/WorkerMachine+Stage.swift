@@ -64,7 +64,7 @@ extension WorkerMachine {
     private mutating func drop(_ index: Int) {
         dropWaiting(index)
         let seat = seats.remove(at: index)
-        for holder in seat.holders { actions.append(.endReplication(seat.engine.id, to: holder)) }
+        for target in seat.targets { actions.append(.endReplication(seat.engine.id, to: target)) }
         if let replica = seat.promoting {
             // It was told to become an engine that nobody wants now.
             holds.remove(replica)
@@ -86,7 +86,7 @@ extension WorkerMachine {
         dropWaiting(index)
         let seat = seats.remove(at: index)
         if running?.engine == seat.engine.id { running?.commits = false }
-        for holder in seat.holders { actions.append(.endReplication(seat.engine.id, to: holder)) }
+        for target in seat.targets { actions.append(.endReplication(seat.engine.id, to: target)) }
         for sequence in seat.sequences.keys { actions.append(.release(seat.engine.id, sequence)) }
         return seat.engine
     }
@@ -201,21 +201,23 @@ extension WorkerMachine {
         actions.append(.open(seat.engine.id, record, cells: cells, ticket))
     }
 
-    mutating func release(_ sequence: SequenceID) {
-        guard !releases.contains(sequence) else {
+    mutating func release(_ sequence: SequenceID, of pipeline: PipelineID) {
+        let key = ReleaseKey(sequence: sequence, pipeline: pipeline)
+        guard !releases.contains(key) else {
             counters.messagesWrong += 1
             return
         }
         // A pass that still runs may write to the cells; the answer waits for its end.
         var release = Release(waitsForPass: running != nil)
-        for index in seats.indices {
+        for index in seats.indices where seats[index].stage.pipeline == pipeline {
             guard let open = seats[index].sequences.remove(sequence) else { continue }
             seats[index].tickets.revoke(sequence)
             let engine = seats[index].engine.id
             if open.isForeign { release.engines.append(engine) }
             actions.append(open.isForeign ? .releaseLanded(engine, sequence) : .release(engine, sequence))
         }
-        for index in holds.indices where holds[at: index].sequences.remove(sequence) != nil {
+        for index in holds.indices
+        where holds[at: index].assignment.pipeline == pipeline && holds[at: index].sequences.remove(sequence) != nil {
             let id = holds.keys[index]
             if let seat = seats.first(where: { $0.promoting == id }) {
                 release.engines.append(seat.engine.id)
@@ -225,33 +227,34 @@ extension WorkerMachine {
                 actions.append(.releaseReplica(id, sequence))
             }
         }
-        releases.insert(release, for: sequence)
-        answerRelease(sequence)
+        releases.insert(release, for: key)
+        answerRelease(key)
     }
 
-    mutating func answerRelease(_ sequence: SequenceID) {
-        guard let release = releases[sequence], !release.waitsForPass, release.replicas.isEmpty,
-            release.engines.isEmpty
+    mutating func answerRelease(_ key: ReleaseKey) {
+        guard let release = releases[key], !release.waitsForPass, release.replicas.isEmpty, release.engines.isEmpty
         else { return }
-        releases.remove(sequence)
-        send(.released(sequence))
+        releases.remove(key)
+        send(.released(key.sequence, of: key.pipeline))
     }
 
     /// With a replica's engine everything is gone that a frame could be written to.
     mutating func forgetReleases(in replica: ReplicaID) {
-        for sequence in releases.keys { replicaReleased(replica, sequence) }
+        for key in releases.keys { replicaReleased(replica, key.sequence) }
     }
 
     /// The same for a stage's engine.
     private mutating func forgetReleases(of seat: Seat) {
-        for sequence in releases.keys { landedReleased(seat.engine.id, sequence) }
+        for key in releases.keys { landedReleased(seat.engine.id, key.sequence) }
         if let replica = seat.origin { forgetReleases(in: replica) }
     }
 
     mutating func landedReleased(_ engine: EngineID, _ sequence: SequenceID) {
-        guard let index = releases.index(of: sequence), let at = releases[at: index].engines.firstIndex(of: engine)
-        else { return }
-        releases[at: index].engines.remove(at: at)
-        answerRelease(sequence)
+        for key in releases.keys where key.sequence == sequence {
+            guard let index = releases.index(of: key), let at = releases[at: index].engines.firstIndex(of: engine)
+            else { continue }
+            releases[at: index].engines.remove(at: at)
+            answerRelease(key)
+        }
     }
 }

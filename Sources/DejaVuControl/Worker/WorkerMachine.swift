@@ -14,6 +14,7 @@ import DejaVuKV
 /// - A pass runs only under open tickets, and never starts above a watermark.
 /// - `.released` is answered when no pass is running that could still touch the cells, and no frame can land there.
 /// - All its stages are of one pipeline, and it never holds the replica of one that it runs.
+/// - A stage that others bring rows to runs its own passes on them when they are committed, like its own.
 package struct WorkerMachine: Sendable {
     package let incarnation: Incarnation
     /// How long the worker lives without a controller.
@@ -38,7 +39,7 @@ package struct WorkerMachine: Sendable {
     var holds = SortedMap<ReplicaID, Hold>()
     var running: Running?
     /// Releases that are not answered yet.
-    var releases = SortedMap<SequenceID, Release>()
+    var releases = SortedMap<ReleaseKey, Release>()
     /// Whether it was asked to end.
     var leaving = false
     var stopping = false
@@ -81,6 +82,9 @@ package struct WorkerMachine: Sendable {
         case .replicaReleased(let id, let sequence): replicaReleased(id, sequence)
         case .promoted(let id, let marks): promoted(id, marks)
         case .landedReleased(let engine, let sequence): landedReleased(engine, sequence)
+        case .shared(let engine, let sequence, let ticket, let watermark):
+            shared(engine, sequence, ticket: ticket, watermark: watermark)
+        case .stageLanded(let engine, let marks): landed(engine, marks)
         }
         startNext()
         defer { actions.removeAll(keepingCapacity: true) }
@@ -133,6 +137,8 @@ package struct WorkerMachine: Sendable {
             return
         }
         obey(messageTerm)
+        // It ends with the pass that runs.
+        guard !stopping else { return }
         switch message {
         case .welcome(let id):
             cleanSlate()
@@ -143,7 +149,7 @@ package struct WorkerMachine: Sendable {
             exit(code: 1, error.description)
         case .assign(let assignment): assign(assignment)
         case .open(let record, let cells, let ticket): open(record, cells: cells, ticket: ticket)
-        case .release(let sequence): release(sequence)
+        case .release(let sequence, let pipeline): release(sequence, of: pipeline)
         case .run(let pass): receive(pass, rows: nil, stageIndex: 0, term: messageTerm)
         case .shutdown:
             stopping = true
@@ -156,6 +162,7 @@ package struct WorkerMachine: Sendable {
         case .replicate(let sequence, let ticket, let holder): replicate(sequence, ticket, to: holder)
         case .endReplication(let stage, let holder): endReplication(stageIndex: stage, to: holder)
         case .retire(let pipeline, let stage): retire(pipeline, stageIndex: stage)
+        case .share(let sequence, let ticket): share(sequence, ticket)
         }
     }
 

@@ -152,6 +152,17 @@ public struct Ledger: Sendable {
         return settled
     }
 
+    /// Takes all shares back that reach into these layers: another writer is to have them, or the store's own engine.
+    public mutating func withdrawShares(of sequence: SequenceID, layers: LayerRange) -> Settlement {
+        var settled = Settlement()
+        for share in shares(of: sequence) where share.layers.intersection(layers) != nil {
+            let one = withdraw(share.number, of: sequence)
+            settled.ended += one.ended
+            settled.quiet += one.quiet
+        }
+        return settled
+    }
+
     /// Tells tokens of an open sequence that came another way: with a pass, or from the controller. The caller vouches
     /// for them: frames that are landing with others are given up.
     ///
@@ -204,6 +215,9 @@ public struct Ledger: Sendable {
     public var drainingCount: Int { draining.count }
 
     public func ticket(of sequence: SequenceID) -> Ticket? { tickets.ticket(of: sequence) }
+
+    /// The shares of a sequence that are open.
+    public func shares(of sequence: SequenceID) -> [Ticket] { index(of: sequence).map { entries[$0].shares } ?? [] }
 
     /// Committed leading positions, the least over these layers; 0 for an unknown sequence or foreign layers.
     public func watermark(of sequence: SequenceID, layers: LayerRange) -> Int {

@@ -45,6 +45,19 @@ extension PeerAddress: WireValue {
     }
 }
 
+extension StoreAddress: WireValue {
+    public static let wireBytesMin = PeerAddress.wireBytesMin + 8 + 16
+    public func write(to writer: inout ByteWriter) {
+        writer.write(peer)
+        writer.write(pipeline)
+        writer.write(layers)
+    }
+    public init(from reader: inout ByteReader) throws(DejaVuError) {
+        self.init(
+            peer: try PeerAddress(from: &reader), pipeline: try reader.read(), layers: try LayerRange(from: &reader))
+    }
+}
+
 extension StageAssignment: WireValue {
     public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 1 + 1
     public func write(to writer: inout ByteWriter) {
@@ -114,9 +127,10 @@ extension ControllerMessage: WireValue {
             writer.write(record)
             writer.write(cells)
             writer.write(ticket)
-        case .release(let sequence):
+        case .release(let sequence, let pipeline):
             writer.write(5 as UInt8)
             writer.write(sequence)
+            writer.write(pipeline)
         case .run(let pass):
             writer.write(6 as UInt8)
             writer.write(pass)
@@ -146,6 +160,10 @@ extension ControllerMessage: WireValue {
             writer.write(13 as UInt8)
             writer.write(pipeline)
             writer.write(stage)
+        case .share(let sequence, let ticket):
+            writer.write(14 as UInt8)
+            writer.write(sequence)
+            writer.write(ticket)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -156,7 +174,7 @@ extension ControllerMessage: WireValue {
         case 4:
             self = .open(
                 try SequenceRecord(from: &reader), cells: try CellRun(from: &reader), ticket: try Ticket(from: &reader))
-        case 5: self = .release(try reader.read())
+        case 5: self = .release(try reader.read(), of: try reader.read())
         case 6: self = .run(try Pass(from: &reader))
         case 7: self = .shutdown
         case 8: self = .hold(try ReplicaAssignment(from: &reader))
@@ -166,9 +184,12 @@ extension ControllerMessage: WireValue {
                 try reader.read(), try SequenceRecord(from: &reader), cells: try CellRun(from: &reader),
                 ticket: try Ticket(from: &reader))
         case 11:
-            self = .replicate(try reader.read(), try Ticket(from: &reader), to: try PeerAddress(from: &reader))
-        case 12: self = .endReplication(stageIndex: try reader.readInt(max: 1 << 20), to: try reader.read())
+            self = .replicate(try reader.read(), try Ticket(from: &reader), to: try StoreAddress(from: &reader))
+        case 12:
+            self = .endReplication(
+                stageIndex: try reader.readInt(max: 1 << 20), to: try StoreAddress(from: &reader))
         case 13: self = .retire(try reader.read(), stageIndex: try reader.readInt(max: 1 << 20))
+        case 14: self = .share(try reader.read(), try Ticket(from: &reader))
         default: throw DejaVuError(.network, "malformed message: unknown controller message")
         }
     }
@@ -257,9 +278,10 @@ extension WorkerMessage: WireValue {
             writer.write(epoch)
             writer.write(stage)
             writer.write(error)
-        case .released(let sequence):
+        case .released(let sequence, let pipeline):
             writer.write(3 as UInt8)
             writer.write(sequence)
+            writer.write(pipeline)
         case .passed(let timing):
             writer.write(4 as UInt8)
             writer.write(timing)
@@ -293,6 +315,16 @@ extension WorkerMessage: WireValue {
             writer.write(replica)
             writer.write(marks)
         case .leaving: writer.write(12 as UInt8)
+        case .shared(let sequence, let ticket, let watermark):
+            writer.write(13 as UInt8)
+            writer.write(sequence)
+            writer.write(ticket)
+            writer.write(watermark)
+        case .landed(let pipeline, let stage, let marks):
+            writer.write(14 as UInt8)
+            writer.write(pipeline)
+            writer.write(stage)
+            writer.write(marks)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -305,7 +337,7 @@ extension WorkerMessage: WireValue {
             self = .assignFailed(
                 try reader.read(), try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
                 try DejaVuError(from: &reader))
-        case 3: self = .released(try reader.read())
+        case 3: self = .released(try reader.read(), of: try reader.read())
         case 4: self = .passed(try PassTiming(from: &reader))
         case 5: self = .sampled(try reader.read(), try reader.read(), try reader.read(), try reader.readArray())
         case 6:
@@ -316,6 +348,12 @@ extension WorkerMessage: WireValue {
         case 9: self = .held(try reader.read())
         case 10: self = .holdFailed(try reader.read(), try DejaVuError(from: &reader))
         case 11: self = .replicated(try reader.read(), try reader.readArray())
+        case 13:
+            self = .shared(
+                try reader.read(), ticket: try reader.read(), watermark: try reader.readInt(max: 1 << 40))
+        case 14:
+            self = .landed(
+                try reader.read(), stageIndex: try reader.readInt(max: 1 << 20), try reader.readArray())
         case 12: self = .leaving
         default: throw DejaVuError(.network, "malformed message: unknown worker message")
         }

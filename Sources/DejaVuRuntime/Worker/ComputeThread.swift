@@ -13,6 +13,7 @@ enum ComputeOrder: Sendable {
     case unload(EngineID)
     case open(EngineID, SequenceRecord, cells: CellRun, Ticket)
     case adopt(EngineID, SequenceRecord, Ticket)
+    case share(EngineID, Ticket)
     case release(EngineID, SequenceID)
     case releaseLanded(EngineID, SequenceID)
     case run(EngineID, Pass, rows: ByteBuffer?)
@@ -39,6 +40,7 @@ enum ComputeReport: Sendable {
     case replicaReleased(ReplicaID, SequenceID)
     case promoted(EngineID, ReplicaAssignment, StageStore, [SequenceMark])
     case landedReleased(EngineID, SequenceID)
+    case shared(EngineID, SequenceID, ticket: UInt64, watermark: Int)
 }
 
 /// The one thread of a worker that computes. It owns the engines: no other thread touches them.
@@ -169,6 +171,11 @@ private struct ComputeLoop {
                 let (cells, watermark) = try store.adopt(record, ticket: ticket)
                 try engine.open(record, cells: cells, watermark: watermark)
             }
+        case .share(let id, let ticket):
+            reportFailure(ticket.sequence, id) { (_, store) throws(DejaVuError) in
+                let watermark = try store.share(ticket)
+                report(.shared(id, ticket.sequence, ticket: ticket.number, watermark: watermark))
+            }
         case .release(let id, let sequence):
             stages[id]?.engine.release(sequence)
             stages[id]?.store.release(sequence)
@@ -280,7 +287,13 @@ private struct ComputeLoop {
         let idle = start - idleSince
         let mismatchesBefore = engine?.rewriteMismatchCount ?? 0
         let result = Result { () throws(DejaVuError) in
-            guard let engine else { throw DejaVuError(.internalError, "no engine to run \(pass.id)") }
+            guard let engine, let store = stage?.store else {
+                throw DejaVuError(.internalError, "no engine to run \(pass.id)")
+            }
+            for news in store.begin(pass, held: engine.watermark(of:)) {
+                engine.release(news.record.id)
+                try engine.open(news.record, cells: news.cells, watermark: news.watermark)
+            }
             return try engine.run(pass, hidden: rows.map { [UInt8]($0.readableBytesView) })
         }
         idleSince = MonotonicClock.now

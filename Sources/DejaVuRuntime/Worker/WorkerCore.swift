@@ -104,7 +104,7 @@ final class WorkerCore {
         guard !hasEnded else { return }
         switch report {
         case .loaded(let engine, let assignment, let store):
-            sources[engine] = ReplicaSource(core: self, engine, store, pipeline: assignment.pipeline)
+            sources[engine] = ReplicaSource(core: self, engine, store)
             logger.info(
                 "stage loaded",
                 metadata: ["layers": "\(assignment.layers)", "cells": "\(assignment.cellCount)"])
@@ -143,9 +143,11 @@ final class WorkerCore {
             logger.notice(
                 "replica taken over", metadata: ["layers": "\(assignment.layers)", "sequences": "\(marks.count)"])
             replicas?.withdraw(assignment.id)
-            sources[engine] = ReplicaSource(core: self, engine, store, pipeline: assignment.pipeline)
+            sources[engine] = ReplicaSource(core: self, engine, store)
             handle(.promoted(assignment.id, marks))
         case .landedReleased(let engine, let sequence): handle(.landedReleased(engine, sequence))
+        case .shared(let engine, let sequence, let ticket, let watermark):
+            handle(.shared(engine, sequence, ticket: ticket, watermark: watermark))
         default: preconditionFailure("a report that is not of a replica")
         }
     }
@@ -205,6 +207,7 @@ final class WorkerCore {
         switch action {
         case .unload(let engine):
             sources.removeValue(forKey: engine)?.end()
+            replicas?.withdraw(engine)
             compute.order(.unload(engine))
         case .loadReplica(let assignment):
             guard let replicas else { return }
@@ -220,9 +223,12 @@ final class WorkerCore {
             sources[engine]?.release(sequence)
             compute.order(.releaseLanded(engine, sequence))
         case .adopt(let engine, let record, let ticket): compute.order(.adopt(engine, record, ticket))
-        case .replicate(let engine, let sequence, let ticket, let holder):
-            sources[engine]?.replicate(sequence, ticket, to: holder)
-        case .endReplication(let engine, let holder): sources[engine]?.endReplication(to: holder)
+        case .replicate(let engine, let sequence, let ticket, let target):
+            sources[engine]?.replicate(sequence, ticket, to: target)
+        case .endReplication(let engine, let target): sources[engine]?.endReplication(to: target)
+        case .share(let engine, let ticket, let pipeline, let layers):
+            if let store = sources[engine]?.store { replicas?.offer(store, of: engine, pipeline, layers) }
+            compute.order(.share(engine, ticket))
         default: preconditionFailure("an action that is not about replicas")
         }
     }

@@ -12,6 +12,8 @@ extension ServingService {
         var reply = Reply.json(status: isReady ? 200 : 503) {
             $0.key("ready", isReady)
             $0.key("reason", isReady ? nil : status.reason ?? (status.draining ? "draining" : "not ready"))
+            $0.key("warnings")
+            $0.array(status.warnings) { $0.string($1) }
             $0.key("model", model.description.name)
             $0.key("exact", model.description.isExact)
         }

@@ -79,6 +79,10 @@ const cluster = {
       facts.push(now.sequences_at_risk ? plural(now.sequences_at_risk, "answer") + " without a copy"
         : "copies " + plural(now.positions_at_risk, "token") + " behind");
     }
+    if (now.prompts && now.prompts.running + now.prompts.waiting) {
+      facts.push(plural(now.prompts.running + now.prompts.waiting, "prompt") + " on prompt workers");
+    }
+    facts.push(...(now.warnings || []));
     if (total) facts.push("memory " + Math.round(100 * used / total) + " %");
     const isReady = now.ready;
     this.show(isReady ? "ready" : "waiting", model.id, isReady ? facts.join("  ·  ") : "Not ready: " + (now.reason || "starting"));
@@ -90,6 +94,7 @@ const cluster = {
     const names = new Map(now.workers.map((worker) => [worker.id, worker]));
     const boxes = now.pipelines.map((pipeline) => {
       const row = make("div", "pipeline");
+      row.dataset.role = pipeline.role;
       row.append(...pipeline.stages.map((stage) => this.stage(stage, pipeline, names)));
       return row;
     });
@@ -140,9 +145,11 @@ const cluster = {
       batches.append(dot);
     }
     const state = !worker ? "no worker" : worker.state === "serving" ? "" : " · " + worker.state;
-    box.append(make("b", "", worker ? worker.name : "Stage " + (stage.index + 1)),
+    const role = { prompt: "Prompts · ", token: "Tokens · " }[pipeline.role] || "";
+    const copied = pipeline.role === "prompt" ? "sent on to token stages" : "no copy";
+    box.append(make("b", "", role + (worker ? worker.name : "Stage " + (stage.index + 1))),
       make("small", "", `layers ${stage.first_layer}–${stage.end_layer - 1}${worker ? state : " · " + state}`), load, batches,
-      make("small", "copy", holder ? `copy at ${holder.name}` + (stage.replica_ready ? `, ${stage.replica_lag} behind` : ", loading") : "no copy"));
+      make("small", "copy", holder ? `copy at ${holder.name}` + (stage.replica_ready ? `, ${stage.replica_lag} behind` : ", loading") : copied));
     if (this.isDemo && worker) box.append(this.killButton(worker));
     return box;
   },

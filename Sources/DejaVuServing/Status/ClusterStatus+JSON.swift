@@ -8,6 +8,8 @@ extension ClusterStatus {
             $0.key("ready", ready && !draining)
             $0.key("reason", reason)
             $0.key("draining", draining)
+            $0.key("warnings")
+            $0.array(warnings) { $0.string($1) }
             $0.key("term", Int(clamping: term.number))
             $0.key("workers")
             $0.array(workers) { $1.write(&$0) }
@@ -27,6 +29,8 @@ extension ClusterStatus {
             $0.key("positions_at_risk", positionsAtRisk)
             $0.key("last_recovery")
             if let lastRecovery { lastRecovery.write(&$0) } else { $0.null() }
+            $0.key("prompts")
+            if let prompts { prompts.write(&$0) } else { $0.null() }
             $0.key("tokens_emitted", Int(clamping: counters.tokensEmitted))
             $0.key("prompt_rows", Int(clamping: counters.promptRows))
             $0.key("passes_completed", Int(clamping: counters.passesCompleted))
@@ -36,6 +40,19 @@ extension ClusterStatus {
             $0.key("positions_run_again", Int(clamping: counters.positionsRunAgain))
             $0.key("emulation")
             if let emulation { emulation.write(&$0) } else { $0.null() }
+        }
+    }
+}
+
+extension PromptStatus {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("disaggregate_above", disaggregateAbove)
+            $0.key("waiting", waiting)
+            $0.key("running", running)
+            $0.key("positions_behind", positionsBehind)
+            $0.key("stalled", stalled)
+            $0.key("stalled_seconds", stalledFor.seconds)
         }
     }
 }
@@ -99,6 +116,7 @@ extension PipelineStatus {
     fileprivate func write(_ json: inout JSONWriter) {
         json.object {
             $0.key("id", id.description)
+            $0.key("role", role.rawValue)
             $0.key("epoch", Int(clamping: epoch.rawValue))
             $0.key("state", state.rawValue)
             $0.key("stages")

@@ -44,9 +44,22 @@ extension ClusterStatus {
             samples.append(MetricSample(MetricTable.workers, [state.rawValue], Double(count)))
         }
         if let emulation { samples += emulation.samples }
+        if let prompts { samples += prompts.samples }
         // Bounded, since the number of pipelines and stages is up to the operator.
         for pipeline in pipelines.prefix(16) { samples += pipeline.samples }
         return samples
+    }
+}
+
+extension PromptStatus {
+    fileprivate var samples: [MetricSample] {
+        [
+            MetricSample(MetricTable.promptsRunning, [], Double(running)),
+            MetricSample(MetricTable.promptsWaiting, [], Double(waiting)),
+            MetricSample(MetricTable.promptLag, [], Double(positionsBehind)),
+            MetricSample(MetricTable.promptsStalled, [], Double(stalled)),
+            MetricSample(MetricTable.promptStall, [], stalledFor.seconds),
+        ]
     }
 }
 

@@ -6,7 +6,7 @@ package struct Plan: Sendable {
     package let candidates: [Planner.Candidate]
     /// nil if nothing can run.
     package let choice: Planner.Candidate?
-    /// The best of what `dejavu serve` runs today: one kind of pipeline, KV on the devices alone. nil if none fits.
+    /// The best of what `dejavu serve` runs today: KV on the devices alone. nil if none fits.
     package let servable: Planner.Candidate?
     /// Sentences.
     package let reasons: [String]
@@ -25,7 +25,7 @@ package struct Plan: Sendable {
         }.map(\.element)
         let choice = ranked.first { planner.advantage(of: best, over: $0) <= 1 + planner.margin } ?? best
         self.choice = choice
-        servable = Self.effort(choice) == 0 ? choice : planner.best(candidates.filter { Self.effort($0) == 0 })
+        servable = choice.swaps ? planner.best(candidates.filter { !$0.swaps }) : choice
         reasons =
             Self.reasons(planner, candidates, choice: choice)
             + (servable == choice ? [] : ["`dejavu serve` cannot do that yet: the line below is the best that it can."])
@@ -90,7 +90,12 @@ package struct Plan: Sendable {
 
     /// The options of `dejavu serve` for `servable`; nil if it can run nothing that fits.
     package var serveOptions: [String]? {
-        guard case .colocated(let stages, let pipelines) = servable?.topology else { return nil }
-        return (stages > 1 ? ["--stages", "\(stages)"] : []) + (pipelines > 1 ? ["--pipelines", "\(pipelines)"] : [])
+        switch servable?.topology {
+        case .colocated(let stages, let pipelines):
+            (stages > 1 ? ["--stages", "\(stages)"] : []) + (pipelines > 1 ? ["--pipelines", "\(pipelines)"] : [])
+        case .disaggregated(let promptStages, let tokenStages):
+            ["--prompt-stages", "\(promptStages)", "--token-stages", "\(tokenStages)"]
+        case nil: nil
+        }
     }
 }

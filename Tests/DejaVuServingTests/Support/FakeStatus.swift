@@ -14,7 +14,8 @@ func fakeStatus(ready: Bool = true, reason: String? = nil, draining: Bool = fals
           {"id": 3, "name": "local-2", "processID": 4713, "state": "standby", "silence": 20000000,
            "kvBytesMax": 64000000, "replicas": [{"pipeline": 1, "stageIndex": 0, "ready": true}]}],
          "pipelines": [
-          {"id": 1, "epoch": 2, "state": "serving", "sequencesRunning": 3, "cellsTotal": 4096, "cellsUsed": 1024,
+          {"id": 1, "role": "colocated", "epoch": 2,
+           "state": "serving", "sequencesRunning": 3, "cellsTotal": 4096, "cellsUsed": 1024,
            "kvBytesTotal": 94371840, "kvBytesUsed": 23592960,
            "microbatches": [{"pass": 77, "sequences": 2, "rows": 2, "stageIndex": 0},
                             {"pass": 78, "sequences": 1, "rows": 128, "stageIndex": 1}],

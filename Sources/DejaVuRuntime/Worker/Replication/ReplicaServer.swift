@@ -6,24 +6,30 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// The holder's side: where sources reach this worker with frames, and what they may write to. Confined to the worker's
-/// event loop, but for `landed`.
+/// The receiver's side: where sources reach this worker with frames, and what they may write to: replicas, and stages
+/// to which prompt stages bring rows. Confined to the worker's event loop, but for `landed`.
 final class ReplicaServer {
+    /// Whose cells frames land in.
+    enum Receiver: Hashable, Sendable {
+        case replica(ReplicaID)
+        case stage(EngineID)
+    }
+
     /// Marks that have come since the machine was told last.
     final class Landings: Sendable {
-        private let marks = Mutex<[ReplicaID: [SequenceID: Int]]>([:])
+        private let marks = Mutex<[Receiver: [SequenceID: Int]]>([:])
 
         /// - Returns: whether the machine is to be told: nobody else has seen to it yet.
-        func add(_ mark: SequenceMark, of replica: ReplicaID) -> Bool {
+        func add(_ mark: SequenceMark, of receiver: Receiver) -> Bool {
             marks.withLock { marks in
                 let isFirst = marks.isEmpty
-                let known = marks[replica]?[mark.sequence] ?? 0
-                marks[replica, default: [:]][mark.sequence] = max(known, mark.watermark)
+                let known = marks[receiver]?[mark.sequence] ?? 0
+                marks[receiver, default: [:]][mark.sequence] = max(known, mark.watermark)
                 return isFirst
             }
         }
 
-        func take() -> [ReplicaID: [SequenceID: Int]] {
+        func take() -> [Receiver: [SequenceID: Int]] {
             marks.withLock { marks in
                 defer { marks = [:] }
                 return marks
@@ -34,12 +40,12 @@ final class ReplicaServer {
     private unowned let core: WorkerCore
     private let server = StoreServer([:], readBytesMax: 1 << 20)
     private let landings = Landings()
-    private var offered: [ReplicaID: String] = [:]
+    private var offered: [Receiver: String] = [:]
     private(set) var listener: LinkListener?
 
     init(core: WorkerCore) { self.core = core }
 
-    /// What a source asks for: its own stage.
+    /// What a source asks for.
     static func storeName(pipeline: PipelineID, layers: LayerRange) -> String { "\(pipeline)/\(layers)" }
 
     /// Listens for sources, once.
@@ -69,35 +75,52 @@ final class ReplicaServer {
         }
     }
 
-    /// What is told of each frame that has landed in a replica. May be called on any thread.
-    static func landed(_ core: NIOLoopBound<WorkerCore>, _ landings: Landings, _ replica: ReplicaID)
+    /// What is told of each frame that has landed. May be called on any thread.
+    private static func landed(_ core: NIOLoopBound<WorkerCore>, _ landings: Landings, _ receiver: Receiver)
         -> @Sendable (SequenceMark) -> Void
     {
         { mark in
-            guard landings.add(mark, of: replica) else { return }
+            guard landings.add(mark, of: receiver) else { return }
             core.eventLoop.execute { core.value.replicas?.report() }
         }
     }
 
     func landed(_ replica: ReplicaID) -> @Sendable (SequenceMark) -> Void {
-        Self.landed(core.bound, landings, replica)
+        Self.landed(core.bound, landings, .replica(replica))
     }
 
     private func report() {
-        for (replica, marks) in landings.take() {
-            core.handle(
-                .landed(replica, marks.map { SequenceMark(sequence: $0.key, watermark: $0.value) }))
+        for (receiver, marks) in landings.take() {
+            let marks = marks.map { SequenceMark(sequence: $0.key, watermark: $0.value) }
+            switch receiver {
+            case .replica(let replica): core.handle(.landed(replica, marks))
+            case .stage(let engine): core.handle(.stageLanded(engine, marks))
+            }
         }
         core.flush()
     }
 
     func offer(_ store: StageStore, _ assignment: ReplicaAssignment) {
         let name = Self.storeName(pipeline: assignment.pipeline, layers: assignment.layers)
-        offered[assignment.id] = name
+        offered[.replica(assignment.id)] = name
         server.offer(store, as: name)
     }
 
-    func withdraw(_ replica: ReplicaID) {
-        if let name = offered.removeValue(forKey: replica) { server.withdraw(name) }
+    /// Lets prompt stages find a stage. No effect if they do already.
+    func offer(_ store: StageStore, of engine: EngineID, _ pipeline: PipelineID, _ layers: LayerRange) {
+        let name = Self.storeName(pipeline: pipeline, layers: layers)
+        guard offered[.stage(engine)] != name else { return }
+        withdraw(engine)
+        store.setLanded(Self.landed(core.bound, landings, .stage(engine)))
+        offered[.stage(engine)] = name
+        server.offer(store, as: name)
+    }
+
+    func withdraw(_ replica: ReplicaID) { withdraw(.replica(replica)) }
+
+    func withdraw(_ engine: EngineID) { withdraw(.stage(engine)) }
+
+    private func withdraw(_ receiver: Receiver) {
+        if let name = offered.removeValue(forKey: receiver) { server.withdraw(name) }
     }
 }

@@ -5,14 +5,15 @@ import DejaVuLib
 import Logging
 import NIOCore
 
-/// The source's side: copies what the stage holds, and will hold, to the holders of its replica. Confined to the
-/// worker's event loop; the bytes move in tasks of their own.
+/// The source's side: copies what the stage holds, and will hold, to the holders of its replica, or from a prompt stage
+/// to token stages. Confined to the worker's event loop; the bytes move in tasks of their own.
 ///
 /// A link that does not open or breaks is made again, for as long as the controller wants it; meanwhile the replica
 /// falls behind, and the stage does not wait.
 final class ReplicaSource {
     private struct Target {
-        let holder: PeerAddress
+        /// What the engine calls it.
+        let destination: StoreID
         /// Tells this wish for a link from an earlier one.
         var attempt: Int
         var tickets: [SequenceID: Ticket] = [:]
@@ -27,22 +28,18 @@ final class ReplicaSource {
     private unowned let core: WorkerCore
     /// The stage's engine, which is this source's name too.
     private let id: EngineID
-    private let store: StageStore
-    private let storeName: String
+    let store: StageStore
     private var engine: StreamEngine?
     private var running: Task<Void, Never>?
-    private var targets: [Incarnation: Target] = [:]
+    private var targets: [StoreAddress: Target] = [:]
     private var attempts = 0
     private var subscriptions: UInt64 = 0
 
-    init(core: WorkerCore, _ id: EngineID, _ store: StageStore, pipeline: PipelineID) {
+    init(core: WorkerCore, _ id: EngineID, _ store: StageStore) {
         self.core = core
         self.id = id
         self.store = store
-        storeName = ReplicaServer.storeName(pipeline: pipeline, layers: store.layers)
     }
-
-    private static func destination(_ holder: Incarnation) -> StoreID { StoreID(holder.rawValue) }
 
     /// The engine is gone: nothing is copied from it any more.
     func end() {
@@ -53,14 +50,14 @@ final class ReplicaSource {
         engine = nil
     }
 
-    func replicate(_ sequence: SequenceID, _ ticket: Ticket, to holder: PeerAddress) {
-        if targets[holder.incarnation] == nil {
+    func replicate(_ sequence: SequenceID, _ ticket: Ticket, to holder: StoreAddress) {
+        if targets[holder] == nil {
             attempts += 1
-            targets[holder.incarnation] = Target(holder: holder, attempt: attempts)
-            connect(holder.incarnation, attempt: attempts)
+            targets[holder] = Target(destination: StoreID(UInt64(attempts)), attempt: attempts)
+            connect(holder, attempt: attempts)
         }
-        targets[holder.incarnation]?.tickets[sequence] = ticket
-        if targets[holder.incarnation]?.subscription != nil { grant(ticket, to: holder.incarnation) }
+        targets[holder]?.tickets[sequence] = ticket
+        if targets[holder]?.subscription != nil { grant(ticket, to: holder) }
     }
 
     func release(_ sequence: SequenceID) {
@@ -68,7 +65,7 @@ final class ReplicaSource {
         engine?.release(sequence)
     }
 
-    func endReplication(to holder: Incarnation) {
+    func endReplication(to holder: StoreAddress) {
         guard let target = targets.removeValue(forKey: holder) else { return }
         target.subscription?.cancel()
         target.transport?.close("its replica is not wanted any more")
@@ -76,19 +73,19 @@ final class ReplicaSource {
 
     // MARK: Links
 
-    private func connect(_ holder: Incarnation, attempt: Int) {
-        guard let target = targets[holder], target.attempt == attempt, !core.hasEnded else { return }
-        let address = target.holder.address
+    private func connect(_ holder: StoreAddress, attempt: Int) {
+        guard targets[holder]?.attempt == attempt, !core.hasEnded else { return }
+        let address = holder.peer.address
         let bound = core.bound
         let endpoint = LinkEndpoint(
             key: core.options.key, limits: core.options.linkLimits, security: core.security,
             judge: { other in
-                other.incarnation == holder
+                other.incarnation == holder.peer.incarnation
                     ? nil : DejaVuError(.refused, "\(other) is not the holder that was meant to be at \(address)")
             },
             identity: { bound.value.identity })
         let loop = core.eventLoop
-        let name = storeName
+        let name = ReplicaServer.storeName(pipeline: holder.pipeline, layers: holder.layers)
         let id = self.id
         Task {
             let result = await openPeer(name, at: address, as: endpoint, on: loop)
@@ -102,21 +99,23 @@ final class ReplicaSource {
         }
     }
 
-    private func opened(_ peer: PeerStore, _ transport: PeerTransport, _ holder: Incarnation, attempt: Int) {
-        guard targets[holder]?.attempt == attempt, let engine = startedEngine() else {
+    private func opened(_ peer: PeerStore, _ transport: PeerTransport, _ holder: StoreAddress, attempt: Int) {
+        guard let destination = targets[holder]?.destination, targets[holder]?.attempt == attempt,
+            let engine = startedEngine()
+        else {
             return transport.close("it is not needed any more")
         }
         targets[holder]?.transport = transport
         targets[holder]?.delay = Self.retryDelayMin
         if targets[holder]?.subscription != nil {
-            engine.attach(peer, as: Self.destination(holder))
+            engine.attach(peer, as: destination)
             return
         }
         subscriptions += 1
         do throws(DejaVuError) {
             targets[holder]?.subscription = try engine.subscribe(
                 Subscription(
-                    id: SubscriptionID(subscriptions), destination: Self.destination(holder), layers: peer.layers,
+                    id: SubscriptionID(subscriptions), destination: destination, layers: peer.layers,
                     priority: .replica), to: peer)
         } catch {
             transport.close(error.message)
@@ -127,9 +126,9 @@ final class ReplicaSource {
         }
     }
 
-    private func retry(_ holder: Incarnation, attempt: Int, _ error: DejaVuError) {
+    private func retry(_ holder: StoreAddress, attempt: Int, _ error: DejaVuError) {
         guard let target = targets[holder], target.attempt == attempt, !core.hasEnded else { return }
-        core.logger.debug("no way to the holder of the replica", metadata: ["error": "\(error)"])
+        core.logger.debug("no way to where the rows are to go", metadata: ["error": "\(error)"])
         attempts += 1
         let next = attempts
         targets[holder]?.attempt = next
@@ -160,10 +159,10 @@ final class ReplicaSource {
         return made
     }
 
-    private func grant(_ ticket: Ticket, to holder: Incarnation) {
-        guard let engine else { return }
+    private func grant(_ ticket: Ticket, to holder: StoreAddress) {
+        guard let engine, let destination = targets[holder]?.destination else { return }
         do throws(DejaVuError) {
-            try engine.grant(ticket, by: Self.destination(holder))
+            try engine.grant(ticket, by: destination)
         } catch {
             core.logger.warning(
                 "a sequence is not copied", metadata: ["sequence": "\(ticket.sequence)", "error": "\(error)"])
@@ -179,8 +178,7 @@ final class ReplicaSource {
     private func heard(_ event: StreamEvent) {
         switch event {
         case .linkLost(let destination, let error):
-            let holder = Incarnation(destination.rawValue)
-            guard let target = targets[holder] else { return }
+            guard let (holder, target) = targets.first(where: { $0.value.destination == destination }) else { return }
             targets[holder]?.transport = nil
             retry(holder, attempt: target.attempt, error)
         case .refused(_, let sequence, let error), .delayed(_, let sequence, let error):

@@ -14,13 +14,15 @@ package final class StageStore: KVStore {
     fileprivate struct State: Sendable {
         var ledger: Ledger
         var cells: [SequenceID: CellRun] = [:]
+        /// As they were opened or adopted.
+        var records: [SequenceID: SequenceRecord] = [:]
         /// Frames on their way into a sequence's cells.
-        var arrivals: [SequenceID: [ArrivalID]] = [:]
+        var arrivals: [SequenceID: [StageArrival]] = [:]
         /// Who waits until nobody writes under a dead ticket any more.
         var waiting: [UInt64: @Sendable () -> Void] = [:]
         var doorbell: Doorbell?
         /// Told of each frame that has been committed; must not wait.
-        let landed: @Sendable (SequenceMark) -> Void
+        var landed: @Sendable (SequenceMark) -> Void
     }
 
     package let name: String
@@ -57,6 +59,7 @@ package final class StageStore: KVStore {
         try state.withLock { (state) throws(DejaVuError) in
             try state.ledger.open(ticket, tokens: text)
             state.cells[record.id] = cells
+            state.records[record.id] = record
         }
         try tokens.append(text, of: record.id)
     }
@@ -77,12 +80,13 @@ package final class StageStore: KVStore {
         let (place, quiet) = try state.withLock { (state) throws(DejaVuError) in
             var settled = Settlement()
             for arrival in state.arrivals.removeValue(forKey: record.id) ?? [] {
-                settled.quiet += state.ledger.abandon(arrival).quiet
+                settled.quiet += state.ledger.abandon(arrival.id).quiet
             }
             let told = try state.ledger.tell(text, at: 0, of: record.id)
             guard let cells = state.cells[record.id] else {
                 throw DejaVuError(.internalError, "\(record.id) is open without cells")
             }
+            state.records[record.id] = record
             let watermark = state.ledger.watermark(of: record.id, layers: layers)
             let lowered = state.ledger.lower(record.id, layers: layers, to: watermark).settled
             return ((cells, watermark), state.take(settled.quiet + told.quiet + lowered.quiet))
@@ -90,6 +94,78 @@ package final class StageStore: KVStore {
         for body in quiet { body() }
         try tokens.append(text, of: record.id)
         return (place.0, place.1)
+    }
+
+    /// Lets a further writer into an open sequence's cells, instead of whoever was let into these layers before.
+    ///
+    /// - Returns: how many positions are committed.
+    package func share(_ ticket: Ticket) throws(DejaVuError) -> Int {
+        endShares(of: [ticket.sequence], layers: ticket.layers)
+        return try state.withLock { (state) throws(DejaVuError) in
+            try state.ledger.share(ticket)
+            return state.ledger.watermark(of: ticket.sequence, layers: layers)
+        }
+    }
+
+    /// What frames have brought of a sequence, and an engine does not know of.
+    package struct News: Sendable {
+        /// With all tokens up to the watermark.
+        package let record: SequenceRecord
+        package let cells: CellRun
+        package let watermark: Int
+    }
+
+    /// A pass is about to write: whoever was let in besides has written his last. Called on the compute thread.
+    ///
+    /// - Parameter held: what the engine knows to be there of a sequence.
+    package func begin(_ pass: Pass, held: (SequenceID) -> Int) -> [News] {
+        endShares(of: pass.entries.map(\.sequence), layers: layers)
+        var news: [News] = []
+        for entry in pass.entries {
+            let known = held(entry.sequence)
+            state.withLock { state in
+                let watermark = state.ledger.watermark(of: entry.sequence, layers: layers)
+                guard watermark > known, let cells = state.cells[entry.sequence],
+                    var record = state.records[entry.sequence]
+                else { return }
+                if watermark > record.knownCount,
+                    let tokens = state.ledger.tokens(of: entry.sequence, in: record.knownCount..<watermark)
+                {
+                    record.outputs += tokens
+                }
+                news.append(News(record: record, cells: cells, watermark: watermark))
+            }
+        }
+        return news
+    }
+
+    private func endShares(of sequences: [SequenceID], layers: LayerRange) {
+        let (ended, quiet) = state.withLock { state -> ([SequenceID], [@Sendable () -> Void]) in
+            let ended = sequences.filter { !state.ledger.shares(of: $0).isEmpty }
+            let settled = ended.flatMap { state.ledger.withdrawShares(of: $0, layers: layers).quiet }
+            return (ended, state.take(settled))
+        }
+        for body in quiet { body() }
+        guard !ended.isEmpty else { return }
+        // As when a sequence is adopted.
+        writing.withLock { _ in }
+        let more = state.withLock { state in
+            var settled: [UInt64] = []
+            for sequence in ended {
+                let open = Set(state.ledger.shares(of: sequence).map(\.number))
+                for arrival in state.arrivals[sequence] ?? [] where !open.contains(arrival.ticket) {
+                    state.forget(arrival.id, of: sequence)
+                    settled += state.ledger.abandon(arrival.id).quiet
+                }
+            }
+            return state.take(settled)
+        }
+        for body in more { body() }
+    }
+
+    /// Who is to hear of committed frames.
+    package func setLanded(_ landed: @escaping @Sendable (SequenceMark) -> Void) {
+        state.withLock { $0.landed = landed }
     }
 
     /// A pass has run: its rows are committed. Called on the compute thread.
@@ -123,6 +199,7 @@ package final class StageStore: KVStore {
     package func release(_ sequence: SequenceID, quiet: @escaping @Sendable () -> Void = {}) {
         let isQuiet = state.withLock { state in
             state.cells[sequence] = nil
+            state.records[sequence] = nil
             state.arrivals[sequence] = nil
             guard let number = state.ledger.ticket(of: sequence)?.number, let settled = state.ledger.release(sequence)
             else { return true }
@@ -183,7 +260,8 @@ package final class StageStore: KVStore {
         let (admission, cells) = state.withLock { state in
             let admission = state.ledger.admit(header, at: now)
             if case .land(let arrival) = admission {
-                state.arrivals[header.span.sequence, default: []].append(arrival.id)
+                state.arrivals[header.span.sequence, default: []].append(
+                    StageArrival(id: arrival.id, ticket: header.ticket))
             }
             return (admission, state.cells[header.span.sequence])
         }
@@ -200,7 +278,7 @@ package final class StageStore: KVStore {
     // MARK: Landing
 
     /// All bytes of a frame are there.
-    fileprivate func finish(_ arrival: Arrival, cells: CellRun, rows: ByteBuffer, intact: Bool) throws(DejaVuError)
+    func finish(_ arrival: Arrival, cells: CellRun, rows: ByteBuffer, intact: Bool) throws(DejaVuError)
         -> Int
     {
         writing.withLock { _ in
@@ -213,7 +291,7 @@ package final class StageStore: KVStore {
         let (completion, tell, quiet) = state.withLock { state in
             let (completion, settled) = state.ledger.finish(arrival.id, intact: intact, at: now)
             if completion != .waiting { state.forget(arrival.id, of: arrival.span.sequence) }
-            return (completion, state.news(of: arrival.span.sequence, layers), state.take(settled.quiet))
+            return (completion, state.news(of: arrival.span.sequence, layers, tokens), state.take(settled.quiet))
         }
         for body in quiet { body() }
         switch completion {
@@ -246,7 +324,7 @@ package final class StageStore: KVStore {
         }
     }
 
-    fileprivate func abandon(_ id: ArrivalID, of sequence: SequenceID) {
+    func abandon(_ id: ArrivalID, of sequence: SequenceID) {
         let quiet = state.withLock { state in
             state.forget(id, of: sequence)
             let settled = state.ledger.abandon(id)
@@ -264,14 +342,25 @@ package final class StageStore: KVStore {
 
 extension StageStore.State {
     /// What is to be done when frames of a sequence have been committed.
-    fileprivate func news(of sequence: SequenceID, _ layers: LayerRange) -> (@Sendable () -> Void)? {
+    fileprivate func news(
+        of sequence: SequenceID, _ layers: LayerRange, _ book: TokenBook
+    ) -> (@Sendable () -> Void)? {
         guard ledger.ticket(of: sequence) != nil else { return nil }
         let mark = SequenceMark(sequence: sequence, watermark: ledger.watermark(of: sequence, layers: layers))
-        return { [landed] in landed(mark) }
+        let known = book.count(of: sequence)
+        if mark.watermark > known, let text = ledger.tokens(of: sequence, in: known..<mark.watermark) {
+            // The ledger has seen to it that they are the sequence's.
+            try? book.append(Array(text), at: known, of: sequence)
+        }
+        return { [landed, doorbell] in
+            landed(mark)
+            doorbell?.note(sequence, layers: layers, watermark: mark.watermark)
+            doorbell?.ring()
+        }
     }
 
     fileprivate mutating func forget(_ arrival: ArrivalID, of sequence: SequenceID) {
-        arrivals[sequence]?.removeAll { $0 == arrival }
+        arrivals[sequence]?.removeAll { $0.id == arrival }
         if arrivals[sequence]?.isEmpty == true { arrivals[sequence] = nil }
     }
 
@@ -281,35 +370,8 @@ extension StageStore.State {
     }
 }
 
-/// A frame on its way into a stage's cells. Its bytes are kept until all are there: nothing is written of a frame that
-/// does not come whole.
-private final class StageLanding: FrameLanding {
-    private let store: StageStore
-    private let arrival: Arrival
-    private let cells: CellRun
-    private let rows = Mutex(ByteBuffer())
-
-    init(store: StageStore, arrival: Arrival, cells: CellRun) {
-        self.store = store
-        self.arrival = arrival
-        self.cells = cells
-    }
-
-    func write(_ bytes: ByteBuffer) async throws(DejaVuError) {
-        let fits = rows.withLock { rows in
-            guard rows.readableBytes + bytes.readableBytes <= arrival.payloadBytes else { return false }
-            rows.writeImmutableBuffer(bytes)
-            return true
-        }
-        guard !fits else { return }
-        abandon()
-        throw DejaVuError(.invalidArgument, "more bytes than the header of \(arrival.span) says")
-    }
-
-    func finish(checksum: UInt32) async throws(DejaVuError) -> Int {
-        let rows = self.rows.withLock { $0 }
-        return try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
-    }
-
-    func abandon() { store.abandon(arrival.id, of: arrival.span.sequence) }
+/// A frame that has been let in, and under which ticket.
+private struct StageArrival: Sendable {
+    let id: ArrivalID
+    let ticket: UInt64
 }
