@@ -153,7 +153,9 @@ def chaos(options):
     """Workers killed, stopped and slowed under load, over topologies and roles: all texts equal, no error."""
     plans = [("--standbys 1", "kill", "stage", 30), ("--standbys 1", "kill,pause,slow", "any", 30),
              ("--stages 2 --standbys 1", "kill", "any", 50), ("--stages 2 --standbys 0", "kill", "stage", 30),
-             ("--stages 3 --standbys 1", "kill,pause", "any", 60)]
+             ("--stages 3 --standbys 1", "kill,pause", "any", 60),
+             ("--prompt-stages 1 --token-stages 1 --disaggregate-above 4 --standbys 1", "kill,pause", "any", 30),
+             ("--prompt-stages 1 --token-stages 2 --disaggregate-above 4 --standbys 0", "kill", "stage", 30)]
     if options.quick:
         plans = [("--standbys 1", "kill", "any", 2), ("--stages 2 --standbys 1", "kill,pause", "stage", 3)]
     for topology, faults, target, count in plans:
