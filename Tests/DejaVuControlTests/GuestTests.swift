@@ -77,7 +77,7 @@ extension Cluster {
     #expect(cluster.passes.map(\.pipeline) == [PipelineID(1)])
 }
 
-@Test func guest_promptCellsAreFull_waitsInItsTurn() throws {
+@Test func guest_tokenCellsForTwo_theThirdPromptWaitsInTheQueue() throws {
     var cluster = try Cluster.disaggregated(cells: 512)
     for _ in 0..<3 { _ = cluster.submit(prompt: 100, outputs: 20) }
     let status = cluster.machine.status(at: cluster.now)

@@ -133,7 +133,7 @@ extension Cluster {
     cluster.hear(.workerJoined(WorkerID(3), cluster.hello(3)))
     cluster.settleReplicas(of: 3)
     #expect(cluster.replicating.map(\.sequence) == [first, second])
-    #expect(cluster.replicating.allSatisfy { $0.worker == WorkerID(2) && $0.to.worker == WorkerID(3) })
+    #expect(cluster.replicating.allSatisfy { $0.worker == WorkerID(2) && $0.to.peer.worker == WorkerID(3) })
     #expect(cluster.replicating.allSatisfy { $0.ticket.writer == Cluster.incarnation(2) })
     #expect(cluster.machine.status(at: cluster.now).pipelines[0].state == .serving, "steps go on")
 }

@@ -111,3 +111,37 @@ private func arrive(at store: StageStore) async throws -> any FrameLanding {
         #expect(result.withLock { $0.written }, "a stage was handed out while a frame was written to it")
     }
 }
+
+/// A prompt stage writes under a share until the stage's own first pass with the sequence; then nobody else does.
+@Test func stageStore_sharedSequence_takesFramesUntilItsOwnPassBegins() async throws {
+    let memory = Memory()
+    let store = try store(memory)
+    let marks = Mutex<[Int]>([])
+    store.setLanded { mark in marks.withLock { $0.append(mark.watermark) } }
+    #expect(try store.share(ticket(2, of: 7)) == 0)
+    func frame(_ positions: Range<Int>) -> FrameHeader {
+        FrameHeader(
+            ticket: 2, writer: Incarnation(7), span: Span(sequence: record.id, layers: layers, positions: positions),
+            tokens: Array(record.prompt[positions]),
+            tokensHash: TokenChain(Array(record.prompt[..<positions.upperBound])).hash,
+            numericClass: NumericClass(hash: 1), payloadBytes: 2 * positions.count * 4)
+    }
+    guard case .land(let first) = try await store.begin(frame(0..<2)) else { throw CancellationError() }
+    let bytes = ByteBuffer(repeating: 1, count: 16)
+    try await first.write(bytes)
+    #expect(try await first.finish(checksum: Checksum.of(bytes)) == 2)
+    #expect(marks.withLock { $0 } == [2] && memory.writes == 2)
+    // The last row is on its way when the stage begins to compute it itself.
+    guard case .land(let late) = try await store.begin(frame(2..<3)) else { throw CancellationError() }
+    let entry = PassEntry(sequence: record.id, first: 2, tokens: [7], samples: true)
+    let pass = Pass(id: PassID(1), pipeline: PipelineID(0), epoch: Epoch(1), entries: [entry])
+    let news = store.begin(pass) { _ in 0 }
+    #expect(news.map(\.watermark) == [2] && news[0].record == record)
+    let rest = ByteBuffer(repeating: 1, count: 8)
+    try await late.write(rest)
+    await #expect(throws: DejaVuError.self) { try await late.finish(checksum: Checksum.of(rest)) }
+    #expect(memory.writes == 2)
+    store.committed(pass)
+    #expect(store.marks.map(\.watermark) == [3])
+    await #expect(throws: DejaVuError.self) { try await store.begin(frame(2..<3)) }
+}
