@@ -24,7 +24,7 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tools"))
 
-from lib import llama, survival  # noqa: E402, F401
+from lib import adoption, llama, survival  # noqa: E402, F401
 from lib.checks import CHECKS, PROMPTS, check, expect, tool  # noqa: E402
 from lib.client import complete, get_json, get_text, stream_tokens  # noqa: E402
 from lib.server import Server, children_of  # noqa: E402

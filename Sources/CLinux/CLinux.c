@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -64,6 +65,17 @@ int clinux_spawn(const char *path, char *const arguments[], char *const environm
 
 int clinux_pidfd_signal(int pidfd, int signal) {
     return result(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
+}
+
+int clinux_pidfd_open(int pid) { return result(syscall(SYS_pidfd_open, pid, 0)); }
+
+int clinux_pidfd_wait(int pidfd) {
+    struct pollfd wanted = {.fd = pidfd, .events = POLLIN};
+    int value;
+    do {
+        value = poll(&wanted, 1, -1);
+    } while (value < 0 && errno == EINTR);
+    return value < 0 ? -errno : 0;
 }
 
 int clinux_pidfd_reap(int pidfd, int *signalled, int *status) {

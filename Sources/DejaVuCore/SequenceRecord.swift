@@ -15,10 +15,18 @@ public struct SequenceRecord: Hashable, Codable, Sendable {
     public let outputCountMax: Int
     /// Tokens that end the sequence (end of text, end of turn); ascending. They are accepted but not shown.
     public let stopTokens: [TokenID]
+    /// How many choices the request has.
+    public let choiceCount: Int
+    /// What the server in front needs to make the client's answer out of tokens; nobody else looks into it. At most
+    /// `originBytesMax`.
+    public let origin: [UInt8]
+
+    public static let originBytesMax = 64 << 10
 
     public init(
         id: SequenceID, request: RequestID, choice: Int, prompt: [TokenID], outputs: [TokenID] = [],
-        sampling: SamplingParameters, outputCountMax: Int, stopTokens: [TokenID]
+        sampling: SamplingParameters, outputCountMax: Int, stopTokens: [TokenID], choiceCount: Int = 1,
+        origin: [UInt8] = []
     ) {
         precondition(!prompt.isEmpty && outputCountMax >= 1, "a sequence has a prompt and room for one token")
         self.id = id
@@ -29,6 +37,8 @@ public struct SequenceRecord: Hashable, Codable, Sendable {
         self.sampling = sampling
         self.outputCountMax = outputCountMax
         self.stopTokens = stopTokens
+        self.choiceCount = choiceCount
+        self.origin = origin
     }
 
     /// k of the rule of work: prompt and accepted outputs.

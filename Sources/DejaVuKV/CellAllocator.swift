@@ -49,6 +49,23 @@ package struct CellAllocator: Hashable, Sendable {
         return run
     }
 
+    /// Takes a certain run, if it is free and one that could have been given out.
+    package mutating func reserve(_ run: CellRun) -> Bool {
+        let granule = CellRun.granularity
+        guard run.start >= 0, run.count > 0, run.start % granule == 0, run.count % granule == 0,
+            run.count <= cellCount, run.start <= cellCount - run.count,
+            let index = free.firstIndex(where: { $0.start <= run.start && run.end <= $0.end })
+        else { return false }
+        let source = free.remove(at: index)
+        if run.end < source.end { free.insert(CellRun(start: run.end, count: source.end - run.end), at: index) }
+        if source.start < run.start {
+            free.insert(CellRun(start: source.start, count: run.start - source.start), at: index)
+        }
+        used.insert(run, at: Self.position(of: run.start, in: used))
+        usedCount += run.count
+        return true
+    }
+
     /// Takes a run for each of `count` sequences, or none at all.
     package mutating func allocate(positions: Int, times count: Int) -> [CellRun]? {
         var trial = self

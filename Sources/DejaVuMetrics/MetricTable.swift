@@ -123,6 +123,12 @@ package enum MetricTable {
     package static let moves = MetricDefinition(
         "dejavu_moves_total", .counter, unit: "stages",
         help: "Stages that went to another worker by plan, without anything being run again.")
+    package static let workersAdopted = MetricDefinition(
+        "dejavu_workers_adopted_total", .counter, unit: "workers",
+        help: "Workers that were taken over, with all that they held, from a server that was killed.")
+    package static let requestsRestored = MetricDefinition(
+        "dejavu_requests_restored_total", .counter, unit: "requests",
+        help: "Requests that were found at such workers.")
     package static let positionsRunAgain = MetricDefinition(
         "dejavu_positions_run_again_total", .counter, unit: "positions",
         help: "Positions that all stages had committed and that were run again because one stage was lost.")
@@ -179,7 +185,8 @@ package enum MetricTable {
         resumeLimit, resumeDropped, ready, queueLength, queueLimit, queueTokens,
         queueTokensLimit, runningSequences, parkedSequences, promptsRunning, promptsWaiting, promptLag, promptsStalled,
         promptStall, workers, kvUsed, kvLimit, microbatches, stagePasses,
-        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, moves, positionsRunAgain,
+        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, moves, workersAdopted,
+        requestsRestored, positionsRunAgain,
         sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,
         emulatedPasses, emulatedSeconds, emulationValid, processSeconds, processResident, processStart, buildInfo,
         seriesDropped,

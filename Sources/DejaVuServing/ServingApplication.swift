@@ -1,3 +1,4 @@
+package import DejaVuControl
 package import DejaVuCore
 package import DejaVuMetrics
 package import Hummingbird
@@ -9,17 +10,19 @@ package import NIOCore
 /// under way have been written.
 ///
 /// - Parameters:
+///   - restored: requests that a server before this one had taken; the backend follows them.
 ///   - onListening: called once with the port that the server listens on.
 /// - Throws: `.invalidArgument` if the configuration contradicts itself.
 package func makeServingApplication(
     configuration: ServingConfiguration, model: any TextModel, backend: any GenerationBackend,
-    metrics: MetricsRegistry, eventLoopGroup: any EventLoopGroup, logger: Logger,
+    restored: [RestoredRequest] = [], metrics: MetricsRegistry, eventLoopGroup: any EventLoopGroup, logger: Logger,
     onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
 ) throws(DejaVuError) -> Application<ServingResponder> {
     try configuration.validate()
     let metrics = ServingMetrics(metrics)
     let service = ServingService(
         configuration: configuration, model: model, backend: backend, metrics: metrics, eventLoopGroup: eventLoopGroup)
+    service.restore(restored)
     var quiet = logger
     // Hummingbird tells every start and stop at info; the command says it in its own words.
     quiet.logLevel = max(logger.logLevel, .notice)

@@ -28,6 +28,7 @@ package struct Coverage: Sendable {
     package static let kinds = [
         "crash", "vanish", "pause", "hang", "slow", "cutPeer", "cutController", "failPass", "failLoad", "cutBulk",
         "corruptFrame", "slowBulk", "leave", "staleOrder",
+        "crashController",
     ]
     package private(set) var cells: [Int]
 
@@ -91,6 +92,7 @@ extension Scenario.FaultKind {
         case .leave: "leave"
         case .staleOrder: "staleOrder"
         case .pauseController: "pauseController"
+        case .crashController: "crashController"
         }
     }
 }

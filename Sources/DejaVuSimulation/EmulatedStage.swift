@@ -43,6 +43,9 @@ struct EmulatedStage: Sendable {
 
     func record(of sequence: SequenceID) -> SequenceRecord? { index(of: sequence).map { open[$0].record } }
 
+    /// The tokens from position 0 on, as far as they are known here; empty if the sequence is not.
+    func tokens(of sequence: SequenceID) -> [TokenID] { index(of: sequence).map { open[$0].tokens } ?? [] }
+
     mutating func open(_ record: SequenceRecord, cells: CellRun) -> String? {
         if index(of: record.id) != nil { return "\(record.id) was opened twice" }
         if cells.start < 0 || cells.end > cellCount { return "\(record.id) was given cells that do not exist" }

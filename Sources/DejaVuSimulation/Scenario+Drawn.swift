@@ -55,7 +55,37 @@ extension Scenario {
         if random.chance(0.1) {
             scenario.drainAt = Instant.zero + .milliseconds(Int64(random.next(in: 500...12_000)))
         }
+        addControllerCrashes(&scenario, weather)
         return scenario
+    }
+
+    /// From numbers of their own, so that what else is drawn is as it was before there were any.
+    private static func addControllerCrashes(_ scenario: inout Scenario, _ weather: Weather) {
+        var random = SeededGenerator(seed: mix64(scenario.seed ^ 0xC0FFEE))
+        scenario.configuration.limits.endedKept = .seconds(60)
+        for index in scenario.clients.indices where random.chance(0.1) { scenario.clients[index].wantsLogprobs() }
+        guard weather != .calm, random.chance(weather == .stormy ? 0.5 : 0.3) else { return }
+        if random.chance(0.1) { scenario.orphanGrace = .seconds(2) }
+        let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
+        for _ in 0..<random.next(in: 1...3) {
+            let away = random.chance(0.7) ? random.next(in: 20...1000) : random.next(in: 1000...6000)
+            var at = Instant.zero + .milliseconds(Int64(random.next(below: span + 2000)))
+            if let fault = scenario.faults.first, random.chance(0.5) {
+                // In the middle of what another fault has begun.
+                at = fault.at + .milliseconds(Int64(random.next(below: 700)))
+            }
+            var crash = Fault(
+                at: at, worker: random.next(below: scenario.workers.count),
+                kind: .crashController(.milliseconds(Int64(away))))
+            if random.chance(0.4) {
+                crash.target = Role.allCases[random.next(below: Role.allCases.count)]
+                crash.wait = wait(&random)
+            }
+            scenario.faults.append(crash)
+        }
+        if random.chance(0.2) {
+            scenario.faults.removeAll { if case .crashController = $0.kind { false } else { true } }
+        }
     }
 
     private static func configuration(_ random: inout SeededGenerator) -> ControllerConfiguration {
@@ -160,7 +190,7 @@ extension Scenario {
         return faults
     }
 
-    private static func wait(_ random: inout SeededGenerator) -> TimeSpan {
+    static func wait(_ random: inout SeededGenerator) -> TimeSpan {
         .microseconds(Int64(random.next(below: random.chance(0.5) ? 500 : 20_000)))
     }
 

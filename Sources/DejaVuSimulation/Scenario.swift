@@ -51,6 +51,14 @@ package struct Scenario: Hashable, Codable, Sendable {
             self.finishAfter = finishAfter
             self.poisonedPosition = poisonedPosition
         }
+
+        mutating func wantsLogprobs() {
+            var sampling = request.sampling
+            sampling.topLogprobs = 2
+            request = Request(
+                id: request.id, prompt: request.prompt, choiceCount: request.choiceCount, sampling: sampling,
+                outputCountMax: request.outputCountMax, stopTokens: request.stopTokens, deadline: request.deadline)
+        }
     }
 
     package enum FaultKind: Hashable, Codable, Sendable {
@@ -84,6 +92,8 @@ package struct Scenario: Hashable, Codable, Sendable {
         case staleOrder
         /// The controller stands still for a while; the worker is of no matter.
         case pauseController(TimeSpan)
+        /// The controller's process ends, and another begins after that time; the workers live on.
+        case crashController(TimeSpan)
     }
 
     package struct Fault: Hashable, Codable, Sendable {
@@ -115,6 +125,8 @@ package struct Scenario: Hashable, Codable, Sendable {
     /// When the server is told to stop, and how long it has.
     package var drainAt: Instant?
     package var drainTime: TimeSpan = .seconds(5)
+    /// How long workers live without a controller.
+    package var orphanGrace: TimeSpan = .seconds(60)
 
     package init(
         seed: UInt64, configuration: ControllerConfiguration, workers: [Worker], clients: [Client],

@@ -93,14 +93,14 @@ struct SimulatedProcess: Sendable {
 
     init(slot: Int) { self.slot = slot }
 
-    mutating func begin(incarnation: Incarnation, at now: Instant) {
+    mutating func begin(incarnation: Incarnation, orphanGrace: TimeSpan, at now: Instant) {
         let generation = generation + 1
         let slot = slot
         self = SimulatedProcess(slot: slot)
         self.generation = generation
         self.incarnation = incarnation
         alive = true
-        machine = WorkerMachine(incarnation: incarnation)
+        machine = WorkerMachine(incarnation: incarnation, orphanGrace: orphanGrace)
         jobEnded = now
         toController = now
         toWorker = now

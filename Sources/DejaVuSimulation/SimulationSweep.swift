@@ -33,7 +33,7 @@ package enum SimulationSweep {
             world.run()
             result.seeds += 1
             result.events += world.eventCount
-            result.totals += world.controller.counters
+            result.totals += world.counters
             result.coverage += world.coverage
             guard let violation = world.violations.first else { continue }
             var again = try World(scenario, tellsStory: true)

@@ -34,6 +34,9 @@ extension World {
             }
             replicaHoldings[replica.rawValue, default: []].append(Holding(sequence: record.id, cells: cells))
             roleBegins(.filling, at: id)
+        case .retire(let pipeline, let stage):
+            places[id.rawValue]?.removeAll { $0.pipeline == pipeline && $0.stageIndex == stage }
+            holdings[StagePlace(worker: id, pipeline: pipeline, stage: stage)] = nil
         case .hold(let assignment):
             checkHold(assignment, at: id)
             roleBegins(.loading, at: id)
@@ -72,10 +75,10 @@ extension World {
             note("\(pass.id) contains \(entry.sequence), which nobody was told to open")
             return
         }
-        guard let index = clients.index(of: record.request) else { return }
+        guard let index = clients.index(of: record.request), clients.isPresent(record.request) else { return }
         let choice = clients.entries[index].choices[record.choice]
-        if choice.finished != nil { note("\(pass.id) contains \(entry.sequence), which has ended") }
-        let known = record.prompt + choice.received
+        if choice.servedEnd != nil { note("\(pass.id) contains \(entry.sequence), which has ended") }
+        let known = record.prompt + choice.received.prefix(choice.served)
         if entry.end > known.count || Array(known[entry.first..<entry.end]) != entry.tokens {
             note("\(pass.id): \(entry.sequence) runs tokens that it does not have at \(entry.first)")
         } else if entry.samples != (entry.end == known.count) {
@@ -88,13 +91,15 @@ extension World {
     mutating func checkAnswered(_ event: ControllerEvent) {
         switch event {
         case .cancel(let request):
-            guard let index = clients.index(of: request), clients.entries[index].submitted else { return }
-            if !clients.entries[index].isOver { note("\(request) goes on after it was cancelled") }
+            guard let index = clients.index(of: request), clients.entries[index].submitted,
+                clients.isPresent(request)
+            else { return }
+            if !clients.entries[index].isServedToItsEnd { note("\(request) goes on after it was cancelled") }
         case .finish(let request, let choice):
             if !clients.isOver(request, choice: choice) { note("\(request)/\(choice) goes on after its stop string") }
         case .timer:
-            for entry in clients.entries where entry.submitted && !entry.isOver && entry.client.request.deadline <= now
-            {
+            for entry in clients.entries
+            where entry.submitted && !entry.isServedToItsEnd && entry.deadline <= now {
                 note("\(entry.client.request.id) goes on after its deadline")
             }
         default: break
@@ -121,7 +126,7 @@ extension World {
         }
         let partings = planned { kind in
             switch kind {
-            case .crash, .vanish, .cutPeer, .cutController, .leave: true
+            case .crash, .vanish, .cutPeer, .cutController, .leave, .crashController: true
             default: false
             }
         }
@@ -159,17 +164,17 @@ extension World {
         guard !stopped else { return }
         for entry in clients.entries where !entry.isOver { note("\(entry.client.request.id) never ended") }
         if scenario.faults.isEmpty { checkCalm() }
-        if scenario.faults.allSatisfy({ $0.kind == .leave }),
+        if scenario.faults.allSatisfy({ $0.kind.isHarmless }), scenario.orphanGrace > .seconds(10),
             scenario.clients.allSatisfy({ $0.poisonedPosition == nil }),
-            controller.counters.positionsRunAgain + controller.counters.workersLost > 0
+            counters.positionsRunAgain + counters.workersLost > 0
         {
-            note("something was computed again, though workers only left: \(controller.counters)")
+            note("something was computed again, though no worker was lost: \(counters)")
         }
         let status = controller.status(at: now)
         let running = status.pipelines.reduce(0) { $0 + $1.cellsUsed }
         if running != 0 { note("\(running) cells were never given back") }
-        for entry in clients.entries {
-            let patient = entry.client.request.deadline > now
+        for entry in clients.entries where reign == 1 {
+            let patient = entry.deadline > now
             for choice in entry.choices where choice.finished == .deadline && patient {
                 note("\(entry.client.request.id) ended with its deadline before it")
             }

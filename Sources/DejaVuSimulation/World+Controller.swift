@@ -6,6 +6,10 @@ extension World {
     mutating func decide(_ event: ControllerEvent) {
         if tellsStory, !isRoutine(event) { tell("controller hears \(event)") }
         let actions = controller.handle(event, at: now)
+        if case .workerJoined(_, let hello) = event { joined.append(hello.incarnation) }
+        if case .message(let id, _, let term, .report(let report)) = event, term == self.term {
+            noteReport(report, of: id)
+        }
         if case .message(let id, _, _, .released(let sequence, let pipeline)) = event {
             for place in stagePlaces(of: id) where place.pipeline == pipeline {
                 holdings[place]?.removeAll { $0.sequence == sequence }
@@ -37,7 +41,7 @@ extension World {
 
     private mutating func execute(_ action: ControllerAction) {
         switch action {
-        case .setTimer(let timer, let at): queue.push(.toController(.timer(timer)), at: max(at, now))
+        case .setTimer(let timer, let at): queue.push(.toController(reign: reign, .timer(timer)), at: max(at, now))
         case .send(let id, let message):
             tell("controller tells \(id): \(message)")
             check(message, to: id)
@@ -60,20 +64,23 @@ extension World {
             note(
                 clients.finished(
                     request, choice: choice, reason, now: now, drainEnd: drainEnd,
-                    workersLost: scenario.faults.isEmpty ? 0 : controller.counters.workersLost))
+                    workersLost: scenario.faults.isEmpty ? 0 : counters.workersLost))
         case .refused(let request, let refusal):
             tell("\(request) is refused: \(refusal.error)")
             note(clients.refused(request, refusal))
+        case .restored(let request): restored(request)
+        case .adopted: adopted()
         case .stopped: stopped = true
+        case .deposed(let reason): note("the only controller was deposed: \(reason)")
         }
     }
 
     /// The server reads the text and may find a stop string; what it says arrives later.
     private mutating func stopStringSeen(_ request: RequestID, choice: Int) {
         guard choice == 0, let index = clients.index(of: request),
-            clients.entries[index].client.finishAfter == clients.entries[index].choices[0].received.count
+            clients.entries[index].client.finishAfter == clients.entries[index].choices[0].served
         else { return }
-        queue.push(.toController(.finish(request, choice: 0)), at: now + delay())
+        queue.push(.toController(reign: reign, .finish(request, choice: 0)), at: now + delay())
     }
 
     private mutating func deliver(_ message: ControllerMessage, to id: WorkerID) {
@@ -84,7 +91,7 @@ extension World {
         processes[owner.slot].toWorker = at
         if case .refused = message, !controller.hasStopped { note("\(id) was refused") }
         queue.push(
-            .toWorker(slot: owner.slot, generation: owner.generation, link: id, .message(Self.term, message)), at: at)
+            .toWorker(slot: owner.slot, generation: owner.generation, link: id, .message(term, message)), at: at)
     }
 
     private mutating func dismiss(_ id: WorkerID) {

@@ -27,6 +27,10 @@ extension World {
     }
 
     mutating func strike(_ fault: Scenario.Fault, _ slot: Int) {
+        if case .crashController(let time) = fault.kind {
+            if hasController { coverage.count(fault.kind, role(of: slot), phase) }
+            return crashController(for: time)
+        }
         if case .pauseController(let time) = fault.kind {
             tell("controller stands still for \(time)")
             controllerPausedUntil = max(controllerPausedUntil, now + time)
@@ -56,18 +60,18 @@ extension World {
             cutLink(slot)
             let at = max(now + delay(), processes[slot].toController)
             processes[slot].toController = at
-            queue.push(.toController(.workerLost(id, reason: "the link broke")), at: at)
+            queue.push(.toController(reign: reign, .workerLost(id, reason: "the link broke")), at: at)
         case .failPass: processes[slot].failsPassNext = true
         case .failLoad: processes[slot].failsLoadNext = true
         case .leave: work(slot, .leave)
         case .staleOrder: staleOrder(slot)
-        case .pauseController: break
+        case .pauseController, .crashController: break
         }
     }
 
     /// From a controller that does not know that its reign is over.
     private mutating func staleOrder(_ slot: Int) {
-        let past = Term(number: Self.term.number - 1, nonce: 99)
+        let past = Term(number: reign - 1, nonce: 3)
         if let sequence = processes[slot].machine.openSequences.first {
             work(slot, .message(past, .release(sequence, of: PipelineID(0))))
         } else {
@@ -80,7 +84,7 @@ extension World {
         let id = processes[slot].link
         let at = max(now + delay(), processes[slot].toController)
         end(slot)
-        if let id { queue.push(.toController(.workerLost(id, reason: "the process ended")), at: at) }
+        if let id { queue.push(.toController(reign: reign, .workerLost(id, reason: "the process ended")), at: at) }
     }
 
     /// - Parameter quietly: nobody is told, as when a machine loses its network.

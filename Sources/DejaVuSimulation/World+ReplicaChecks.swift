@@ -48,10 +48,7 @@ extension World {
             answers[pipeline.rawValue]?.marks.indices.contains(stage) == true
         else { return }
         for mark in marks {
-            guard let store = processes[slot].stages.last(where: { $0.store.layers == place.layers })?.store else {
-                continue
-            }
-            let held = store.engine.watermark(of: mark.sequence)
+            let held = held(of: mark.sequence, slot, place)
             if mark.watermark > held {
                 note("process \(slot) says that it holds \(mark.watermark) of \(mark.sequence), but has \(held)")
             }
@@ -61,6 +58,11 @@ extension World {
         }
     }
 
+    func held(of sequence: SequenceID, _ slot: Int, _ place: StageAssignment) -> Int {
+        let stage = processes[slot].stages.last { $0.store.layers == place.layers }
+        return stage?.store.engine.watermark(of: sequence) ?? 0
+    }
+
     /// The first pass of a sequence in an epoch runs nothing that all stages have, and leaves nothing out.
     mutating func checkStart(_ entry: PassEntry, of pass: Pass) {
         guard let epoch = answers[pass.pipeline.rawValue], epoch.epoch == pass.epoch,
@@ -68,7 +70,7 @@ extension World {
         else { return }
         answers[pass.pipeline.rawValue]?.begun.insert(entry.sequence.rawValue)
         let outputs = clients.index(of: record.request).map {
-            clients.entries[$0].choices[record.choice].received.count
+            clients.entries[$0].choices[record.choice].served
         }
         let known = record.prompt.count + (outputs ?? 0)
         let least = epoch.marks.map { $0[entry.sequence.rawValue] ?? 0 }.min() ?? 0

@@ -6,9 +6,13 @@ import DejaVuKV
 extension World {
     mutating func start(_ slot: Int) {
         guard !processes[slot].alive, !stopped else { return }
+        if scenario.workers[slot].isLocal, !hasController || isAdopting {
+            // Who starts local workers is gone, or looks who is there first.
+            return queue.push(.start(slot: slot), at: now + .milliseconds(100))
+        }
         incarnationCount += 1
         let incarnation = Incarnation(incarnationCount)
-        processes[slot].begin(incarnation: incarnation, at: now)
+        processes[slot].begin(incarnation: incarnation, orphanGrace: scenario.orphanGrace, at: now)
         tell("process \(slot) starts as \(incarnation)")
         queue.push(
             .heartbeat(slot: slot, generation: processes[slot].generation), at: now + .milliseconds(100))
@@ -18,6 +22,10 @@ extension World {
     /// A new link to the controller, under a new id.
     mutating func connect(_ slot: Int) {
         guard processes[slot].link == nil, !stopped else { return }
+        guard hasController else {
+            return queue.push(
+                .reconnect(slot: slot, generation: processes[slot].generation), at: now + .milliseconds(150))
+        }
         workerCount += 1
         let id = WorkerID(workerCount)
         let generation = processes[slot].generation
@@ -32,14 +40,14 @@ extension World {
             kvBytesPerPositionAndLayer: Scenario.kvBytesPerPositionAndLayer, kvBytesMax: plan.kvBytesMax,
             replicaBytesMax: plan.replicaBytesMax, numericClass: NumericClass(hash: 1), processID: Int32(slot + 1),
             name: "worker-\(slot)")
-        work(slot, .controllerConnected(Self.term))
+        work(slot, .controllerConnected(term))
         toController(slot, .workerJoined(id, hello))
     }
 
     private mutating func toController(_ slot: Int, _ event: ControllerEvent) {
         let at = max(now + delay(), processes[slot].toController)
         processes[slot].toController = at
-        queue.push(.toController(event), at: at)
+        queue.push(.toController(reign: reign, event), at: at)
     }
 
     mutating func beat(_ slot: Int, _ generation: UInt64) {
@@ -49,7 +57,7 @@ extension World {
         send(slot, .heartbeat(WorkerHeartbeat(progress: processes[slot].progress, busy: processes[slot].jobRunning)))
     }
 
-    private mutating func send(_ slot: Int, _ message: WorkerMessage) {
+    mutating func send(_ slot: Int, _ message: WorkerMessage) {
         switch message {
         case .assigned(let pipeline, let epoch, let stage, let marks):
             noteAnswer(slot, pipeline, epoch, stage: stage, marks)
@@ -58,9 +66,11 @@ extension World {
             let told = processes[slot].told
             guard let place = told.first else { break }
             answers[place.pipeline.rawValue]?.fed.insert(sequence.rawValue)
-            guard told.count == 1 else { break }
+            // The message does not say which of several stages it is, and those that have less cannot be meant.
             let mark = SequenceMark(sequence: sequence, watermark: watermark)
-            noteLanded(slot, place.pipeline, stage: place.stageIndex, [mark])
+            for place in told where told.count == 1 || held(of: sequence, slot, place) >= watermark {
+                noteLanded(slot, place.pipeline, stage: place.stageIndex, [mark])
+            }
         default: break
         }
         guard let id = processes[slot].link, let term = processes[slot].machine.term else { return }
@@ -87,6 +97,7 @@ extension World {
         let generation = processes[slot].generation
         switch action {
         case .send(let message): send(slot, message)
+        case .sendRecord(let record, let keeper): send(slot, .record(extended(record, slot, keeper), ended: nil))
         case .rejectController: note("process \(slot) rejects the only controller there is")
         case .load(let engine, let assignment): add(slot, .load(engine, assignment))
         case .open(let engine, let record, let cells, let ticket): add(slot, .open(engine, record, cells, ticket))

@@ -22,8 +22,13 @@ package struct World: Sendable {
         /// At a process that has got the role for which the fault has waited.
         case aimed(Int, slot: Int)
         case start(slot: Int)
+        case startController
+        /// The link that had this id is closed at the worker's end.
+        case linkLost(slot: Int, generation: UInt64, link: WorkerID)
+        /// Nobody has come back to a request that was found at the workers.
+        case giveUp(RequestID)
         case reconnect(slot: Int, generation: UInt64)
-        case toController(ControllerEvent)
+        case toController(reign: UInt64, ControllerEvent)
         case toWorker(slot: Int, generation: UInt64, link: WorkerID?, WorkerEvent)
         case connected(slot: Int, generation: UInt64, serial: UInt64)
         case rows(slot: Int, generation: UInt64, from: Int, serial: UInt64, HiddenRows)
@@ -47,6 +52,7 @@ package struct World: Sendable {
     }
 
     package let scenario: Scenario
+    /// The present controller, or the last one while there is none.
     package internal(set) var controller: ControllerMachine
     package internal(set) var now = Instant.zero
     /// What went wrong, first thing first; the run ends at the first.
@@ -66,6 +72,15 @@ package struct World: Sendable {
     var processes: [SimulatedProcess]
     var clients: Clients
     var controllerPausedUntil = Instant.zero
+    /// Which controller it is, counted; each has a term of its own.
+    var reign: UInt64 = 1
+    var hasController = true
+    /// Whether it waits for workers of the one before.
+    var isAdopting = false
+    /// Who has a link to it, as its state directory says.
+    var joined: [Incarnation] = []
+    /// What controllers before it have counted.
+    var pastCounters = ControllerCounters()
     var workerCount: UInt64 = 0
     var incarnationCount: UInt64 = 0
     var linkCount: UInt64 = 0
@@ -92,14 +107,21 @@ package struct World: Sendable {
     /// When the last planned fault is over.
     let calmAt: Instant
 
-    static let term = Term(number: 1, nonce: 7)
+    static func term(_ reign: UInt64) -> Term { Term(number: reign, nonce: 7) }
+    var term: Term { Self.term(reign) }
+    /// Of all controllers of the run.
+    package var counters: ControllerCounters {
+        var sum = pastCounters
+        sum += controller.counters
+        return sum
+    }
     static let timeMax = Instant.zero + .seconds(700)
 
     package init(_ scenario: Scenario, tellsStory: Bool = false, keepsLog: Bool = false) throws(DejaVuError) {
         self.scenario = scenario
         self.tellsStory = tellsStory
         self.keepsLog = keepsLog
-        controller = try ControllerMachine(configuration: scenario.configuration, term: Self.term)
+        controller = try ControllerMachine(configuration: scenario.configuration, term: Self.term(1))
         random = SeededGenerator(seed: scenario.seed ^ 0x5EED)
         processes = scenario.workers.indices.map { SimulatedProcess(slot: $0) }
         clients = Clients(scenario)
@@ -144,7 +166,7 @@ package struct World: Sendable {
     }
 
     private var isOver: Bool {
-        guard now >= calmAt + .seconds(1), clients.allOver else { return false }
+        guard now >= calmAt + .seconds(1), clients.allOver, hasController, !isAdopting else { return false }
         return stopped || controller.isAtRest
     }
 
@@ -155,16 +177,17 @@ package struct World: Sendable {
         }
         eventCount += 1
         switch entry.element {
-        case .client(let index):
-            clients.submit(index)
-            decide(.submit(scenario.clients[index].request))
-        case .cancel(let index):
-            clients.cancelSent(index)
-            decide(.cancel(scenario.clients[index].request.id))
-        case .drain: decide(.drain(deadline: now + scenario.drainTime))
-        case .toController(let event):
+        case .client, .cancel, .drain: performRequest(entry)
+        case .toController(let reign, let event):
+            guard reign == self.reign, hasController else { return }
             if case .finish(let request, let choice) = event { clients.finishSent(request, choice: choice) }
             decide(event)
+        case .startController: startController()
+        case .linkLost(let slot, let generation, let link): linkLost(slot, generation, link)
+        case .giveUp(let request):
+            guard hasController, clients.isPresent(request), let index = clients.index(of: request) else { return }
+            clients.cancelSent(index)
+            decide(.cancel(request))
         case .fault(let index): aim(index)
         case .aimed(let index, let slot): strike(scenario.faults[index], slot)
         case .start(let slot): start(slot)
@@ -190,16 +213,32 @@ package struct World: Sendable {
         }
     }
 
+    /// What comes over HTTP: refused while there is no server, so it is tried again.
+    private mutating func performRequest(_ entry: EventQueue<Occurrence>.Entry) {
+        guard hasController, !isAdopting else { return queue.push(entry.element, at: now + .milliseconds(100)) }
+        switch entry.element {
+        case .client(let index):
+            guard !clients.entries[index].isServed, !clients.entries[index].isOver else { return }
+            clients.submit(index)
+            decide(.submit(clients.entries[index].request))
+        case .cancel(let index):
+            clients.cancelSent(index)
+            decide(.cancel(clients.entries[index].id))
+        default: decide(.drain(deadline: now + scenario.drainTime))
+        }
+    }
+
     /// Until when the one that this is for stands still.
     private func heldUntil(_ occurrence: Occurrence) -> Instant? {
         switch occurrence {
-        case .client, .cancel, .drain, .toController: controllerPausedUntil
+        case .client, .cancel, .drain, .toController, .giveUp: controllerPausedUntil
         case .toWorker(let slot, _, _, _), .connected(let slot, _, _), .rows(let slot, _, _, _, _),
             .jobDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _),
             .bulkOpened(let slot, _, _), .frame(let slot, _, _, _, _, _), .landed(let slot, _, _, _, _),
             .frameAnswer(let slot, _, _, _, _):
             processes[slot].pausedUntil
-        case .fault, .aimed, .start: nil
+        case .linkLost(let slot, _, _): processes[slot].pausedUntil
+        case .fault, .aimed, .start, .startController: nil
         }
     }
 

@@ -24,11 +24,20 @@ import Testing
     #expect(cluster.machine.status(at: cluster.now).workers.count == 1)
 }
 
-@Test func join_workerOfALaterTerm_isRefused() throws {
+/// "An old controller that is refused exits."
+@Test func join_workerOfALaterTerm_deposesTheController() throws {
     var cluster = try Cluster()
+    cluster.start(workers: 1...1)
+    _ = cluster.submit()
     let answer = cluster.hear(
-        .workerJoined(WorkerID(1), cluster.hello(1) { $0 = $0.with(term: Term(number: 4, nonce: 0)) }))
-    #expect(answer.dismissed == [WorkerID(1)])
+        .workerJoined(WorkerID(2), cluster.hello(2) { $0 = $0.with(term: Term(number: 4, nonce: 0)) }))
+    #expect(answer.finished == [.shutdown])
+    guard case .deposed(let reason)? = answer.last else {
+        Issue.record("the controller reigns on: \(answer)")
+        return
+    }
+    #expect(reason.contains("t4") && reason.contains("t3"))
+    #expect(!answer.contains { if case .send(_, .shutdown) = $0 { true } else { false } }, "workers are not its own")
 }
 
 /// "A silent worker is dead after 500 ms."

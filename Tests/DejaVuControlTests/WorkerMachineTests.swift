@@ -96,7 +96,9 @@ private let done = TimeSpan.milliseconds(4)
     if case .rejectController = answer.first {} else { Issue.record("an old controller was not rejected") }
     #expect(bench.machine.counters.messagesStale == 2 && bench.machine.term == bench.term)
     let newer = bench.hear(.controllerConnected(Term(number: 3, nonce: 0)))
-    #expect(newer.contains(.release(EngineID(1), SequenceID(1))), "a new reign starts with a clean slate")
+    #expect(newer.isEmpty && bench.machine.openSequences == [SequenceID(1)], "a new reign decides what stays")
+    let welcome = bench.hear(.message(Term(number: 3, nonce: 0), .welcome(WorkerID(7))))
+    #expect(welcome.contains(.release(EngineID(1), SequenceID(1))), "a welcome begins with a clean slate")
 }
 
 /// Rows come over another link than `.open`, and may be first.
@@ -335,4 +337,42 @@ func worker_passOutsideWatermarkOrTicket_isNotRun(first: Int, count: Int) {
         let answer = bench.hear(.landedReleased(EngineID(1), record.id))
         #expect(answer == [.send(.released(record.id, of: PipelineID(0)))])
     }
+}
+
+/// "Without a controller they keep everything": a pass that runs ends and is committed, and the next controller is told
+/// what there is.
+@Test func worker_adopted_keepsItsStageAndReportsIt() throws {
+    var bench = Bench()
+    bench.start()
+    bench.open(1)
+    bench.open(2, cells: CellRun(start: 256, count: 256))
+    bench.hear(.ended(SequenceID(2), outputs: [8, 9], .stop, keep: .seconds(60)))
+    bench.hear(.run(pass(1, 1)))
+    bench.hear(.controllerLost(reason: "killed"))
+    let next = Term(number: 3, nonce: 4)
+    bench.hear(.controllerConnected(next))
+    let asked = bench.hear(.message(next, .release(SequenceID(2), of: PipelineID(0))))
+    #expect(asked == [.release(EngineID(1), SequenceID(2))], "a pass may still touch the cells")
+    let early = bench.hear(.message(next, .adopt(WorkerID(4))))
+    #expect(early.isEmpty, "cells that are not quiet must not seem to be free")
+    let answer = bench.hear(.computed(PassID(1), .hidden(RowsHandle(3)), computed: done, idleBefore: .zero))
+    #expect(answer.contains(.drop(RowsHandle(3))), "nobody waits for its rows")
+    #expect(!answer.contains { if case .send(.passed) = $0 { true } else { false } })
+    let reports = answer.compactMap { if case .send(.report(let report)) = $0 { report } else { nil } }
+    let report = try #require(reports.first)
+    #expect(report.stages.map(\.assignment) == [bench.place()] && report.replicas.isEmpty)
+    let place = try #require(report.stages[0].sequences.first)
+    #expect(place.sequence == SequenceID(1) && place.watermark == 3 && place.ticket?.number == 1)
+    #expect(report.stages[0].sequences.count == 1)
+    let ended = answer.compactMap {
+        if case .send(.record(let record, let reason?)) = $0 { (record.outputs, reason) } else { nil }
+    }
+    #expect(ended.count == 1 && ended[0] == ([8, 9], .stop), "the record outlives the end")
+    let told = answer.compactMap {
+        if case .sendRecord(let record, .stage(EngineID(1))) = $0 { record.id } else { nil }
+    }
+    #expect(told == [SequenceID(1)])
+    let wired = bench.hear(.message(next, .assign(bench.place(epoch: 2))))
+    let mark = SequenceMark(sequence: SequenceID(1), watermark: 3)
+    #expect(wired == [.send(.assigned(PipelineID(0), Epoch(2), stageIndex: 0, [mark]))])
 }

@@ -15,7 +15,9 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 func withDirectory<Result>(_ body: (String) async throws -> Result) async throws -> Result {
     let path = "/tmp/dejavu-test-\(getpid())-\(UInt64.random(in: 0 ... .max) % 1_000_000_007)"
     defer {
-        for name in ["controller.sock", "heartbeats.sock", "lock", "term", "term.new", "record"] {
+        for name in [
+            "controller.sock", "heartbeats.sock", "lock", "term", "term.new", "record", "key", "workers",
+        ] {
             unlink("\(path)/\(name)")
         }
         rmdir(path)

@@ -25,7 +25,7 @@ import Testing
         case .report(_, let message): names.insert("report \("\(message)".prefix { $0 != "(" })")
         }
     }
-    #expect(names.count == 3 + 13 + 12)
+    #expect(names.count == 3 + 16 + 16)
 }
 
 @Test func envelope_everyPrefix_throws() throws {

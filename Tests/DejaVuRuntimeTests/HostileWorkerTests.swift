@@ -1,6 +1,7 @@
 import DejaVuControl
 import DejaVuCore
 import DejaVuEngine
+import DejaVuKV
 import DejaVuLib
 import DejaVuRuntime
 import NIOCore

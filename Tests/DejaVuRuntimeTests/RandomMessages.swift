@@ -69,7 +69,8 @@ struct RandomMessages {
     mutating func record() -> SequenceRecord {
         SequenceRecord(
             id: id(), request: id(), choice: number(), prompt: tokens(min: 1), outputs: tokens(), sampling: sampling(),
-            outputCountMax: 1 + number(1000), stopTokens: tokens())
+            outputCountMax: 1 + number(1000), stopTokens: tokens(), choiceCount: number(),
+            origin: (0..<number(40)).map { UInt8($0) })
     }
 
     mutating func sampled() -> SampledToken {
@@ -84,11 +85,11 @@ struct RandomMessages {
             bulkAddress: text(),
             layerCount: number(1000), kvBytesPerPositionAndLayer: number(), kvBytesMax: number(),
             replicaBytesMax: number(), numericClass: NumericClass(hash: generator.next()),
-            processID: Int32(number(1 << 30)), name: text())
+            processID: Int32(number(1 << 30)), processStart: generator.next(), name: text())
     }
 
     mutating func controllerMessage() -> ControllerMessage {
-        switch number(14) {
+        switch number(16) {
         case 0: return .welcome(id())
         case 1: return .refused(error())
         case 2:
@@ -109,8 +110,10 @@ struct RandomMessages {
         case 8: return .openReplica(id(), record(), cells: cells(), ticket: ticket())
         case 9: return .replicate(id(), ticket(), to: store())
         case 10: return .endReplication(stageIndex: number(100), to: store())
-        case 12: return .share(id(), ticket())
         case 11: return .retire(id(), stageIndex: number(100))
+        case 14: return .share(id(), ticket())
+        case 12: return .adopt(id())
+        case 13: return .ended(id(), outputs: tokens(), .length, keep: .milliseconds(Int64(number(1000))))
         default: return .shutdown
         }
     }
@@ -128,12 +131,12 @@ struct RandomMessages {
     }
 
     mutating func workerMessage() -> WorkerMessage {
-        switch number(14) {
+        switch number(16) {
         case 0: return .assigned(id(), id(), stageIndex: number(100), marks())
         case 1: return .assignFailed(id(), id(), stageIndex: number(100), error())
         case 2: return .released(id(), of: id())
-        case 12: return .shared(id(), ticket: generator.next(), watermark: number())
-        case 13: return .landed(id(), stageIndex: number(100), marks())
+        case 13: return .shared(id(), ticket: generator.next(), watermark: number())
+        case 14: return .landed(id(), stageIndex: number(100), marks())
         case 3:
             return .passed(
                 PassTiming(
@@ -150,8 +153,34 @@ struct RandomMessages {
         case 8: return .holdFailed(id(), error())
         case 9: return .replicated(id(), marks())
         case 10: return .leaving
+        case 11: return .record(record(), ended: maybe { _ in .stop })
+        case 12: return .report(report())
         default: return .peerLost(id())
         }
+    }
+
+    mutating func report() -> WorkerReport {
+        func places(_ random: inout RandomMessages) -> [WorkerReport.Place] {
+            (0..<random.number(4)).map { _ in
+                WorkerReport.Place(
+                    sequence: random.id(), cells: random.cells(), watermark: random.number(),
+                    ticket: random.maybe { $0.ticket() })
+            }
+        }
+        return WorkerReport(
+            stages: (0..<number(3)).map { _ in
+                WorkerReport.Stage(
+                    assignment: StageAssignment(
+                        pipeline: id(), epoch: id(), stageIndex: number(100), stageCount: number(100),
+                        layers: layers(), cellCount: number(), next: maybe { $0.peer() }), sequences: places(&self),
+                    targets: (0..<number(3)).map { _ in store() })
+            },
+            replicas: (0..<number(3)).map { _ in
+                WorkerReport.Replica(
+                    assignment: ReplicaAssignment(
+                        id: id(), pipeline: id(), stageIndex: number(100), stageCount: number(100), layers: layers(),
+                        cellCount: number()), isReady: generator.chance(0.5), sequences: places(&self))
+            })
     }
 
     mutating func usage() -> EmulationUsage {

@@ -1,3 +1,4 @@
+import DejaVuControl
 import DejaVuCore
 import DejaVuEngine
 import DejaVuKV

@@ -7,7 +7,7 @@ import Testing
 private let seeds: Range<UInt64> = {
     let environment = ProcessInfo.processInfo.environment
     let first = environment["DEJAVU_SEED"].flatMap { UInt64($0) } ?? 1
-    let count = environment["DEJAVU_COUNT"].flatMap { UInt64($0) } ?? 200
+    let count = environment["DEJAVU_COUNT"].flatMap { UInt64($0) } ?? 500
     return first..<(first + count)
 }()
 
@@ -27,6 +27,7 @@ private let seeds: Range<UInt64> = {
                 && totals.sequencesPoisoned > 0 && totals.requestsRefused > 0 && totals.messagesStale > 0,
             "the seeds do not reach what they are to test")
         #expect(totals.takeovers > 0 && totals.replicasHeld > 0 && totals.positionsRunAgain > 0)
+        #expect(totals.workersAdopted > 0 && totals.requestsRestored > 0)
         // Whoever may die at a time that matters does: death of a source, of a holder, of a standby that loads or gets
         // the rows that were there before it, and of a taker.
         let deaths = ["crash", "vanish"]

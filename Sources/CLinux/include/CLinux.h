@@ -13,6 +13,12 @@ int clinux_spawn(const char *path, char *const arguments[], char *const environm
 /// Sends a signal to the process of a pidfd. -ESRCH once it has been reaped.
 int clinux_pidfd_signal(int pidfd, int signal);
 
+/// A pidfd of a process that need not be a child, close-on-exec. -ESRCH if there is none.
+int clinux_pidfd_open(int pid);
+
+/// Waits until the process of a pidfd has ended.
+int clinux_pidfd_wait(int pidfd);
+
 /// Waits until the child of a pidfd has ended and reaps it. `*signalled` says whether a signal ended it, `*status` is
 /// that signal or its exit code.
 int clinux_pidfd_reap(int pidfd, int *signalled, int *status);

@@ -11,13 +11,21 @@ struct ControllerBackend: GenerationBackend {
 
     func submit(_ request: Request, to mailbox: GenerationMailbox) {
         let id = request.id
-        controller.submit(request) { event in
-            switch event {
-            case .admitted: mailbox.deliver(.admitted(id))
-            case .token(let choice, let token): mailbox.deliver(.token(id, choice: choice, token))
-            case .finished(let choice, let reason): mailbox.deliver(.finished(id, choice: choice, reason))
-            case .refused(let refusal): mailbox.deliver(.refused(id, refusal))
-            }
+        controller.submit(request) { Self.deliver($0, of: id, to: mailbox) }
+    }
+
+    func follow(_ request: RequestID, to mailbox: GenerationMailbox) {
+        controller.follow(request) { Self.deliver($0, of: request, to: mailbox) }
+    }
+
+    private static func deliver(
+        _ event: DejaVuRuntime.GenerationEvent, of id: RequestID, to mailbox: GenerationMailbox
+    ) {
+        switch event {
+        case .admitted: mailbox.deliver(.admitted(id))
+        case .token(let choice, let token): mailbox.deliver(.token(id, choice: choice, token))
+        case .finished(let choice, let reason): mailbox.deliver(.finished(id, choice: choice, reason))
+        case .refused(let refusal): mailbox.deliver(.refused(id, refusal))
         }
     }
 

@@ -9,7 +9,9 @@ struct ServeCommand: AsyncParsableCommand {
         commandName: "serve",
         abstract: "Serve a model behind an OpenAI-compatible API.",
         discussion: """
-            Starts its workers itself, and starts them again when they die; answers go on with the same text. \
+            Starts its workers itself, and starts them again when they die; answers go on with the same text. If \
+            the server itself is killed, start it again with the same options: it takes its workers over, and clients \
+            that come back get the rest of their answers. \
             Ctrl-C waits for the running answers, a second one does not.
 
             Every option may also stand in a file (--config, lines of `name = value`) or in the environment \
@@ -49,6 +51,7 @@ struct ServeCommand: AsyncParsableCommand {
         try topology.check()
         try device.check()
         try admission.check()
+        try cluster.check()
     }
 
     func run() async throws {

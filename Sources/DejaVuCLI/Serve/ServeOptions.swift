@@ -167,4 +167,16 @@ struct ClusterOptions: ParsableArguments {
     @OptionGroup var encryption: EncryptionOptions
     @Option(help: ArgumentHelp("Where the lock, the term and the sockets are kept.", valueName: "directory"))
     var stateDir: String?
+    @Option(
+        help: ArgumentHelp(
+            """
+            How long the workers of this machine live on when the server is killed, with everything that they hold; \
+            one that is started on the same state directory by then takes them over.
+            """,
+            valueName: "seconds"))
+    var orphanGrace = 60
+
+    func check() throws {
+        if !(1...86400).contains(orphanGrace) { throw ValidationError("--orphan-grace must be 1 to 86400 seconds") }
+    }
 }

@@ -24,6 +24,7 @@ extension ServeProcess {
         var limits = ControllerLimits(contextLength: contextLength)
         limits.outputCountDefault = command.admission.defaultMaxTokens
         limits.sequencesMax = command.admission.maxSequences
+        limits.endedKept = .seconds(Int64(command.admission.resumeGrace))
         limits.queueRequestsMax = command.admission.maxQueue
         limits.passRowsMax = command.admission.tokenBudget
         limits.chunkRowsMax = min(command.admission.promptChunk, command.admission.tokenBudget)
@@ -51,6 +52,7 @@ extension ServeProcess {
         if let address = command.cluster.clusterListen { options.clusterListen = try LinkAddress(parsing: address) }
         options.encryption = command.cluster.encryption.encryption
         options.recordPath = command.record
+        options.restoredTime = .seconds(Int64(command.admission.requestTimeout))
         return options
     }
 
@@ -66,7 +68,9 @@ extension ServeProcess {
             threads: threads, deviceMemoryBytes: device,
             replicaMemoryBytes: command.device.replicaMemory?.bytes ?? (overflow ? 1 << 50 : min(replicas, 1 << 50)))
         arguments += command.logging.arguments
-        return LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
+        var workers = LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
+        workers.orphanGrace = .seconds(Int64(command.cluster.orphanGrace))
+        return workers
     }
 
     /// One for each port, so that two servers on one machine do not meet; where the port is any, one that goes with the

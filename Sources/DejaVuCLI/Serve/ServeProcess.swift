@@ -50,7 +50,8 @@ struct ServeProcess {
         do {
             let application = try makeServingApplication(
                 configuration: serving, model: text, backend: ControllerBackend(controller: controller),
-                metrics: MetricsRegistry(), eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger,
+                restored: await controller.takeRestored(), metrics: MetricsRegistry(),
+                eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger,
                 onListening: { feed.yield($0) })
             var quiet = logger
             quiet.logLevel = max(.error, logger.logLevel)
@@ -79,6 +80,7 @@ struct ServeProcess {
                 return .announced
             }
             group.addTask { await shutDown(on: signals) }
+            group.addTask { .deposed(await controller.deposition.first { _ in true }) }
             var failure: (any Error)?
             loop: for await step in group {
                 switch step {
@@ -86,7 +88,10 @@ struct ServeProcess {
                 case .httpEnded(let error):
                     failure = error
                     break loop
-                case .drained: continue
+                case .drained, .deposed(nil): continue
+                case .deposed(let reason?):
+                    failure = DejaVuError(.refused, "\(reason); this server ends", subject: "term")
+                    break loop
                 case .hurried: break loop
                 }
             }
@@ -102,6 +107,7 @@ struct ServeProcess {
     private enum Step: Sendable {
         case httpEnded((any Error)?)
         case announced, drained, hurried
+        case deposed(String?)
     }
 
     private func shutDown(on signals: UnixSignalsSequence) async -> Step {

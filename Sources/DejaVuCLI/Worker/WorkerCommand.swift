@@ -35,6 +35,9 @@ struct WorkerCommand: AsyncParsableCommand {
     @OptionGroup var encryption: EncryptionOptions
     @Option(help: "A name for people; host name and process id if not given.")
     var name: String?
+    @Option(
+        help: ArgumentHelp("How long to wait for a controller that is gone, with all it holds.", valueName: "seconds"))
+    var orphanGrace = 60
     @OptionGroup var device: DeviceOptions
     @OptionGroup var logging: LoggingOptions
     @Flag(help: .hidden)
@@ -42,6 +45,7 @@ struct WorkerCommand: AsyncParsableCommand {
 
     mutating func validate() throws {
         try device.check()
+        if !(1...86400).contains(orphanGrace) { throw ValidationError("--orphan-grace must be 1 to 86400 seconds") }
         if local { return }
         if join == nil { throw ValidationError("--join HOST:PORT says which controller to work for") }
         if clusterKeyFile == nil { throw ValidationError("--cluster-key-file is needed: both sides prove the key") }
@@ -82,6 +86,7 @@ struct WorkerCommand: AsyncParsableCommand {
             controller: try LinkAddress(parsing: join), key: try ClusterKey(file: clusterKeyFile),
             name: name ?? "\(Machine.hostName)-\(getpid())", peerListening: .host(nil))
         options.encryption = encryption.encryption
+        options.orphanGrace = .seconds(Int64(orphanGrace))
         return options
     }
 }

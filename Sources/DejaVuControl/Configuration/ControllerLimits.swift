@@ -50,6 +50,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     package var strikesMax: Int = 3
     /// Epochs that a link between two living workers may cost in a row before the receiving one is given up.
     package var linkFailuresMax: Int = 2
+    /// How long workers keep the records of sequences that have ended, for a controller after this one.
+    package var endedKept: TimeSpan = .zero
     /// The bounds of what a refused client is told to wait.
     package var retryAfterMin: TimeSpan = .seconds(1)
     package var retryAfterMax: TimeSpan = .seconds(60)
@@ -90,6 +92,7 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
         try require(probeInterval > tickInterval, "probeInterval", "probes must be rarer than ticks")
         try require(readyWindow > probeInterval, "readyWindow", "readiness must last longer than a probe's interval")
         try require(restMin > .zero && restMax >= restMin, "restMax", "the longest rest must not be below the shortest")
+        try require(endedKept >= .zero, "endedKept", "nothing is kept for less than no time")
         try require((1...100).contains(strikesMax), "strikesMax", "1 to 100 strikes are possible")
         try require((1...100).contains(linkFailuresMax), "linkFailuresMax", "1 to 100 link failures are possible")
         try require(

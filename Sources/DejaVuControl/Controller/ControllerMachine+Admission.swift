@@ -169,7 +169,8 @@ extension ControllerMachine {
             sequenceCount += 1
             let record = SequenceRecord(
                 id: SequenceID(sequenceCount), request: request.id, choice: choice, prompt: request.prompt,
-                sampling: sampling, outputCountMax: state.outputCountMax, stopTokens: request.stopTokens)
+                sampling: sampling, outputCountMax: state.outputCountMax, stopTokens: request.stopTokens,
+                choiceCount: request.choiceCount, origin: request.origin)
             requests[at: at].choices.append(record.id)
             sequences.insert(SequenceState(record: record, isProbe: false), for: record.id)
             settleIn(record.id, pipeline: index, cells: runs[choice])

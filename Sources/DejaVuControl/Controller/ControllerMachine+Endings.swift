@@ -7,6 +7,7 @@ extension ControllerMachine {
     mutating func end(_ id: SequenceID, _ reason: FinishReason) {
         guard let at = sequences.index(of: id), !sequences[at: at].ended else { return }
         sequences[at: at].ended = true
+        sequences[at: at].finish = reason
         if !sequences[at: at].isProbe { tellEnd(of: sequences[at: at].record, reason) }
         switch sequences[at: at].phase {
         case .running: leavePlaces(id)
@@ -88,6 +89,7 @@ extension ControllerMachine {
         }
         for worker in due {
             guard let known = workers.index(of: worker) else { continue }
+            keepEnding(of: sequences.values[at], at: worker)
             if workers[at: known].releasesDue == 0 { workers[at: known].releasesSince = now }
             workers[at: known].releasesDue += 1
             send(.release(id, of: pipelines[index].id), to: worker)

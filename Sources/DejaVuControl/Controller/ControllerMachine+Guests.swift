@@ -27,10 +27,11 @@ extension ControllerMachine {
         }
     }
 
-    /// Whether a sequence has more to run than its token pipeline should, and somebody who could do it.
+    /// Whether a sequence has more to run than its token pipeline should, and somebody who could do it. Before all
+    /// stages of a new epoch have answered nobody knows what they lack.
     func needsGuest(_ sequence: SequenceState, cellsMax: Int) -> Bool {
         guard cellsMax > 0, sequence.guest == nil, !sequence.isProbe, let home = sequence.home, !home.isLeaving,
-            home.inFlight == 0, pipelines[home.pipeline].role == .token
+            home.inFlight == 0, pipelines[home.pipeline].role == .token, pipelines[home.pipeline].phase == .serving
         else { return false }
         let known = sequence.record.knownCount
         return known - home.nextStart(known: known) > configuration.disaggregateAbove

@@ -79,7 +79,8 @@ extension ControllerMachine {
         pipeline.cells.checkIntegrity()
         let runs = pipeline.members.compactMap { sequences[$0]?[index]?.cells }.sorted { $0.start < $1.start }
         precondition(runs == pipeline.cells.used, "the cells in use are not those of the members")
-        precondition(pipeline.members.count <= limits.sequencesMax + 1, "more sequences than the limit, a probe aside")
+        let running = pipeline.members.reduce(0) { $0 + (sequences[$1]?.phase == .running ? 1 : 0) }
+        precondition(running <= limits.sequencesMax + 1, "more sequences than the limit, a probe aside")
         precondition(
             pipeline.flights.count <= pipeline.stages.count + limits.passesExtra, "more passes in flight than the limit"
         )

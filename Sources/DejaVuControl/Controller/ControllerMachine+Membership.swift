@@ -5,6 +5,9 @@ import DejaVuKV
 extension ControllerMachine {
     mutating func join(_ id: WorkerID, _ hello: WorkerHello) {
         precondition(!workers.contains(id), "\(id) has joined before")
+        if let theirs = hello.term, theirs > term, !stopped {
+            return depose("the worker \(hello.name) obeys a controller of term \(theirs), later than \(term)")
+        }
         if let error = reasonToRefuse(hello) {
             counters.workersRefused += 1
             send(.refused(error), to: id)
@@ -18,7 +21,7 @@ extension ControllerMachine {
         if numericClass == nil { numericClass = hello.numericClass }
         counters.workersJoined += 1
         workers.insert(WorkerState(hello: hello, now: now), for: id)
-        send(.welcome(id), to: id)
+        if !adopt(id, hello) { send(.welcome(id), to: id) }
         place()
     }
 
@@ -46,11 +49,6 @@ extension ControllerMachine {
         if hello.kvBytesPerPositionAndLayer < 1 || hello.kvBytesMax < 0 {
             return DejaVuError(.invalidArgument, "the worker \(hello.name) states a KV memory that cannot be")
         }
-        if let theirs = hello.term, theirs > term {
-            return DejaVuError(
-                .refused, "the worker \(hello.name) obeys a controller of term \(theirs), later than \(term)",
-                subject: "term")
-        }
         if workers.count >= limits.workersMax {
             return DejaVuError(
                 .resourceExhausted, "there are \(limits.workersMax) workers already", subject: "workersMax")
@@ -63,6 +61,7 @@ extension ControllerMachine {
     /// - Parameter pass: the pass that is known to have failed there; else the one that it must have been running.
     mutating func lose(_ id: WorkerID, reason: String, pass: PassID? = nil) {
         guard let worker = workers.remove(id) else { return }
+        adoption?.forget(id)
         let left = worker.leaving && worker.isFree
         if !left { putOnProbation(worker.hello.name) }
         if let usage = worker.emulation { emulationPast = (emulationPast ?? EmulationUsage()) + usage }

@@ -27,8 +27,8 @@ extension ControllerMachine {
     }
 
     /// Ends a worker that is to leave and runs nothing.
-    private mutating func letGo(_ id: WorkerID) {
-        guard let worker = workers[id], worker.leaving, worker.isFree else { return }
+    mutating func letGo(_ id: WorkerID) {
+        guard adoption == nil, let worker = workers[id], worker.leaving, worker.isFree else { return }
         send(.shutdown, to: id)
     }
 
@@ -105,13 +105,14 @@ extension ControllerMachine {
         return nil
     }
 
-    /// Committed rows that the taker has not said it has. What guests run is copied from there once more.
+    /// Committed rows that the taker has not said it has. What a guest still feeds is copied from there once more.
     private func backlog(of move: PlannedMove) -> Int {
         pipelines[move.pipeline].members.reduce(0) {
             guard let sequence = sequences[$1], let home = sequence.home, !home.isLeaving, !sequence.isProbe,
-                home.pipeline == move.pipeline, home.watermarks.least >= sequence.owed
+                home.pipeline == move.pipeline
             else { return $0 }
-            return $0 + home.lag(move.stage)
+            let isFed = sequence.guest.map { !$0.isLeaving } ?? false
+            return isFed && home.watermarks.least < sequence.owed ? $0 : $0 + home.lag(move.stage)
         }
     }
 

@@ -39,7 +39,7 @@ extension ControllerMachine {
     /// pipelines last: the others can do without. If they do not suffice, a pipeline that cannot run anyway gives its
     /// own, and a prompt pipeline in any case. What is left in pipelines that cannot run goes to those that can.
     mutating func place() {
-        guard !stopped else { return }
+        guard !stopped, adoption == nil else { return }
         defer { placeReplicas() }
         let order = pipelines.indices.filter { pipelines[$0].phase == .forming }.sorted {
             (pipelines[$0].role.isHome ? 0 : 1, pipelines[$0].vacancies, $0)
@@ -251,6 +251,7 @@ extension ControllerMachine {
             }
             openEverywhere(sequence, in: index)
             openReplicas(sequence)
+            copyOn(sequence, in: index)
             feed(sequence)
         }
         placeReplicas()

@@ -169,22 +169,34 @@ extension ControllerMachine {
             return
         }
         let place = workers[at: worker].holds[hold]
-        let stage = pipelines[place.pipeline].stages[place.stage]
-        let pipeline = pipelines[place.pipeline].id
         for mark in marks {
             guard let at = sequences.index(of: mark.sequence), let home = sequences[at: at][place.pipeline],
                 var copy = home.copies[place.stage], copy.replica == replica
             else { continue }
+            copy.opened = true
             copy.watermark = max(copy.watermark, min(mark.watermark, copy.ticket.positionLimit))
-            if !copy.subscribed, let source = stage.worker, let holder = stage.replica?.holder,
-                home.openAt[place.stage] == source
-            {
-                copy.subscribed = true
-                let address = StoreAddress(peer: holder, pipeline: pipeline, layers: stage.layers)
-                send(.replicate(mark.sequence, copy.ticket, to: address), to: source)
-            }
             sequences[at: at].change(place.pipeline) { $0.copies[place.stage] = copy }
+            subscribe(at, in: place.pipeline, place.stage)
             fed(mark.sequence)
+        }
+    }
+
+    /// Tells the source to copy, once it and the holder have the sequence.
+    private mutating func subscribe(_ at: Int, in index: Int, _ stage: Int) {
+        let described = pipelines[index].stages[stage]
+        guard let home = sequences[at: at][index], let copy = home.copies[stage], copy.opened, !copy.subscribed,
+            let source = described.worker, let holder = described.replica?.holder, home.openAt[stage] == source
+        else { return }
+        sequences[at: at].change(index) { $0.copies[stage]?.subscribed = true }
+        let address = StoreAddress(peer: holder, pipeline: pipelines[index].id, layers: described.layers)
+        send(.replicate(sequences.keys[at], copy.ticket, to: address), to: source)
+    }
+
+    /// The same for what was found at workers: it may be told already, which does no harm.
+    mutating func copyOn(_ id: SequenceID, in index: Int) {
+        guard let at = sequences.index(of: id), sequences[at: at][index]?.isLeaving == false else { return }
+        for stage in pipelines[index].stages.indices {
+            subscribe(at, in: index, stage)
         }
     }
 
@@ -204,7 +216,7 @@ extension ControllerMachine {
             guard let at = sequences.index(of: sequence), let copy = sequences[at: at][index]?.copies[stage] else {
                 continue
             }
-            copied = copied || copy.subscribed
+            copied = copied || copy.opened
             sequences[at: at].change(index) { $0.copies[stage] = nil }
             fed(sequence)
         }

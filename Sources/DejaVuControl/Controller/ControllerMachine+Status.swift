@@ -51,6 +51,7 @@ extension ControllerMachine {
     private func reasonNotReady(at now: Instant) -> String? {
         if stopped { return "the server has stopped" }
         if drainDeadline != nil { return "the server is stopping" }
+        if adoption != nil { return "workers of the last server are taken over" }
         guard
             let best = pipelines.filter({ $0.role.isHome && $0.phase == .serving }).max(by: {
                 ($0.lastCrossing ?? Instant(nanoseconds: .min)) < ($1.lastCrossing ?? Instant(nanoseconds: .min))

@@ -14,6 +14,7 @@ extension ControllerMachine {
         if now > due { forgive(now - due) }
         armTick()
         judge()
+        endAdoptionIfDue()
         wakeRested()
         for id in requests.keys {
             if let state = requests[id], state.request.deadline <= now { endAll(of: id, .deadline) }

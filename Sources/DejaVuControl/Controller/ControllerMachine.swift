@@ -47,6 +47,8 @@ package struct ControllerMachine: Sendable {
     /// When the next tick is due; nil before the first event.
     var tickDue: Instant?
     var drainDeadline: Instant?
+    /// While workers of an earlier controller are taken over.
+    var adoption: Adoption?
     var stopped = false
     package var hasStopped: Bool { stopped }
     /// How long it takes from one request's end to the next, smoothed.
@@ -82,6 +84,9 @@ package struct ControllerMachine: Sendable {
         self.now = max(self.now, now)
         if tickDue == nil, !stopped { armTick() }
         switch event {
+        case .adopt(let expected, let until, let deadline):
+            beginAdoption(expecting: expected, until: until, deadline: deadline)
+        case .depose(let reason): depose(reason)
         case .workerJoined(let id, let hello): join(id, hello)
         case .workerLost(let id, let reason): lose(id, reason: reason)
         case .message(let id, let incarnation, let term, let message):
@@ -100,6 +105,7 @@ package struct ControllerMachine: Sendable {
 
     /// Does what has become possible.
     private mutating func proceed() {
+        endAdoptionIfComplete()
         if admissionDue {
             admissionDue = false
             admit()
@@ -124,6 +130,11 @@ package struct ControllerMachine: Sendable {
             return
         }
         workers[at: index].lastHeard = now
+        guard adoption == nil || !isForAdoption(message, from: id, incarnation) else { return }
+        obey(message, of: id, at: index)
+    }
+
+    mutating func obey(_ message: WorkerMessage, of id: WorkerID, at index: Int) {
         switch message {
         case .assigned(let pipeline, let epoch, let stage, let marks):
             assigned(id, pipeline, epoch, stage: stage, marks)
@@ -154,6 +165,7 @@ package struct ControllerMachine: Sendable {
         case .shared(let sequence, let ticket, let watermark): shared(sequence, ticket: ticket, watermark, by: id)
         case .landed(let pipeline, let stage, let marks): landed(pipeline, stage: stage, marks, by: id)
         case .leaving: leave(id)
+        case .record, .report: counters.messagesStale += 1
         }
     }
 

@@ -16,6 +16,8 @@ struct Place: Hashable {
         var watermark = 0
         /// Whether the source was told to copy.
         var subscribed = false
+        /// Whether the holder is known to have it open.
+        var opened = false
     }
 
     let pipeline: Int

@@ -35,6 +35,8 @@ struct SequenceState: Hashable {
     let isProbe: Bool
     /// Whether the client has been told the end; what is left is to give the cells back.
     var ended = false
+    /// How it ended.
+    var finish: FinishReason?
     /// Where its tokens are made.
     var home: Place?
     /// Where its prompt is run for it.

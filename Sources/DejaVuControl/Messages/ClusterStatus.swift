@@ -213,6 +213,9 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
     /// Stages that went to another worker by plan, and workers that left so.
     package var moves: UInt64 = 0
     package var workersLeft: UInt64 = 0
+    /// Workers that were taken over from a controller before this one, and requests that were found at them.
+    package var workersAdopted: UInt64 = 0
+    package var requestsRestored: UInt64 = 0
     /// Replicas that a worker has made room for.
     package var replicasHeld: UInt64 = 0
     package var sequencesParked: UInt64 = 0
@@ -245,6 +248,8 @@ package struct ControllerCounters: Hashable, Codable, Sendable {
         left.takeovers += right.takeovers
         left.moves += right.moves
         left.workersLeft += right.workersLeft
+        left.workersAdopted += right.workersAdopted
+        left.requestsRestored += right.requestsRestored
         left.replicasHeld += right.replicasHeld
         left.sequencesParked += right.sequencesParked
         left.sequencesPoisoned += right.sequencesPoisoned

@@ -8,6 +8,13 @@ public struct TimerID: Hashable, Codable, Sendable {
 
 /// Everything that can happen to the controller machine.
 public enum ControllerEvent: Hashable, Codable, Sendable {
+    /// The first event where a controller may have reigned here before: waits for these workers and for no others, at
+    /// most until then, takes them over with what they have, and ends with `.adopted`. Nothing is placed before.
+    ///
+    /// - Parameter deadline: that of requests that are found.
+    case adopt(expecting: [Incarnation], until: Instant, deadline: Instant)
+    /// Some worker obeys a later controller: this one has nothing to say any more.
+    case depose(reason: String)
     /// A worker's link is open and its handshake has passed. The id was never used before, even if the process is
     /// known.
     case workerJoined(WorkerID, WorkerHello)
@@ -41,8 +48,14 @@ public enum ControllerAction: Hashable, Codable, Sendable {
     case finished(RequestID, choice: Int, FinishReason)
     /// The request was not taken at all; nothing was or will be emitted for it.
     case refused(RequestID, Refusal)
+    /// A request of before this controller was found; of its choices that have not ended, what follows is emitted.
+    case restored(RestoredRequest)
+    /// The answer to `adopt`, behind all that was restored.
+    case adopted
     /// The answer to `drain`.
     case stopped
+    /// Nothing is done any more: another controller reigns.
+    case deposed(reason: String)
 }
 
 /// Why a request was not taken.

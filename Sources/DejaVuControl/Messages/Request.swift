@@ -14,10 +14,12 @@ public struct Request: Hashable, Codable, Sendable {
     public let stopTokens: [TokenID]
     /// When the request must have ended; what is still queued or running then ends with `.deadline`.
     public let deadline: Instant
+    /// What the server needs to make the client's answer out of tokens; see `SequenceRecord.origin`.
+    public let origin: [UInt8]
 
     public init(
         id: RequestID, prompt: [TokenID], choiceCount: Int, sampling: SamplingParameters, outputCountMax: Int?,
-        stopTokens: [TokenID], deadline: Instant
+        stopTokens: [TokenID], deadline: Instant, origin: [UInt8] = []
     ) {
         self.id = id
         self.prompt = prompt
@@ -26,11 +28,31 @@ public struct Request: Hashable, Codable, Sendable {
         self.outputCountMax = outputCountMax
         self.stopTokens = stopTokens
         self.deadline = deadline
+        self.origin = origin
     }
 
     /// Choice 0 takes the request's seed as it is, so that `n: 1` and the first of many are the same text.
     public func choiceSeed(_ choice: Int) -> UInt64 {
         choice == 0 ? sampling.seed : mix64(sampling.seed &+ UInt64(choice))
+    }
+}
+
+/// A request that a controller before this one had taken, as it was found at the workers.
+public struct RestoredRequest: Hashable, Codable, Sendable {
+    public struct Choice: Hashable, Codable, Sendable {
+        /// The accepted tokens that are known. More will be emitted unless it has ended.
+        public let outputs: [TokenID]
+        public let finish: FinishReason?
+        public init(outputs: [TokenID], finish: FinishReason?) {
+            self.outputs = outputs
+            self.finish = finish
+        }
+    }
+    public let request: Request
+    public let choices: [Choice]
+    public init(request: Request, choices: [Choice]) {
+        self.request = request
+        self.choices = choices
     }
 }
 

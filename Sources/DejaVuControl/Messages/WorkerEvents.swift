@@ -16,6 +16,12 @@ public struct EngineID: Hashable, Comparable, Codable, Sendable {
     public static func < (left: EngineID, right: EngineID) -> Bool { left.rawValue < right.rawValue }
 }
 
+/// Whose memory knows a sequence's tokens.
+public enum RecordKeeper: Hashable, Codable, Sendable {
+    case stage(EngineID)
+    case replica(ReplicaID)
+}
+
 /// What came out of a pass on this stage.
 public enum ComputeOutput: Hashable, Codable, Sendable {
     /// Rows for the next stage.
@@ -70,6 +76,8 @@ public enum WorkerEvent: Hashable, Codable, Sendable {
 public enum WorkerAction: Hashable, Codable, Sendable {
     /// To the controller, with this worker's incarnation and the term that it obeys.
     case send(WorkerMessage)
+    /// Send `.record` of a sequence that has not ended, with the outputs that passes and frames have brought there.
+    case sendRecord(SequenceRecord, knownTo: RecordKeeper)
     /// Close the link to a controller whose term has passed.
     case rejectController(reason: String)
     /// Make an engine of these layers with that many cells. Answered by `.loaded` or `.loadFailed`.

@@ -21,6 +21,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public let numericClass: NumericClass
     /// Its process id on this machine if the controller started it.
     public let processID: Int32
+    /// When that process began, as the kernel counts: with the id it names one process and no other. 0 if not known.
+    public let processStart: UInt64
     /// A name for people: `local-0`, or host name and process id.
     public let name: String
 
@@ -28,7 +30,7 @@ public struct WorkerHello: Hashable, Codable, Sendable {
         incarnation: Incarnation, term: Term?, model: ModelID, peerAddress: String, bulkAddress: String,
         layerCount: Int,
         kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, replicaBytesMax: Int, numericClass: NumericClass,
-        processID: Int32, name: String
+        processID: Int32, processStart: UInt64 = 0, name: String
     ) {
         self.incarnation = incarnation
         self.term = term
@@ -41,6 +43,7 @@ public struct WorkerHello: Hashable, Codable, Sendable {
         self.replicaBytesMax = replicaBytesMax
         self.numericClass = numericClass
         self.processID = processID
+        self.processStart = processStart
         self.name = name
     }
 }
@@ -135,6 +138,9 @@ public struct StoreAddress: Hashable, Codable, Sendable {
 public enum ControllerMessage: Hashable, Codable, Sendable {
     /// Accepted; the worker's id from now on. The worker starts with a clean slate: no stage and no sequences.
     case welcome(WorkerID)
+    /// Accepted, with all that the worker has from an earlier controller; its id from now on. It says what that is:
+    /// `.record`s, then `.report`. It keeps everything that it is not told to drop, and runs nothing before `.assign`.
+    case adopt(WorkerID)
     /// Not taken: the worker shows the error, which names both sides, and exits 1.
     case refused(DejaVuError)
     /// Load these layers and wire the next stage. Answered by `.assigned`. A worker may have several stages, all of one
@@ -150,6 +156,9 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     /// once the memory is quiet. The controller sends it only when no pass of the pipeline's current epoch that
     /// contains the sequence is in flight.
     case release(SequenceID, of: PipelineID)
+    /// The sequence has ended so, with these outputs: its record is kept for that long after its release, in case that
+    /// the controller dies before the client has all of it.
+    case ended(SequenceID, outputs: [TokenID], FinishReason, keep: TimeSpan)
     /// To the first stage: run this and pass it on.
     case run(Pass)
     /// Finish what is running, then exit 0.
@@ -202,6 +211,10 @@ public enum WorkerMessage: Hashable, Codable, Sendable {
     case landed(PipelineID, stageIndex: Int, [SequenceMark])
     /// The worker was asked to end. It works on until `.shutdown`, which comes when others have its stages.
     case leaving
+    /// To a controller that adopts: a sequence as far as this worker knows it, and how it ended if it has.
+    case record(SequenceRecord, ended: FinishReason?)
+    /// The answer to `.adopt`, when nothing that was released can be written to any more.
+    case report(WorkerReport)
 }
 
 /// When and how long a stage computed.

@@ -19,6 +19,20 @@ extension WorkerMachine {
         var watermark: Int
         /// Whether frames were let into its cells: they are quiet only when none lands.
         var isForeign = false
+        /// In a replica: the source's.
+        var ticket: Ticket?
+        /// In a stage: where it is copied to, by tickets from there.
+        var copies: [Copy] = []
+    }
+    struct Copy: Hashable {
+        let target: StoreAddress
+        let ticket: UInt64
+    }
+    /// What is kept of a sequence that has ended.
+    struct Ending: Sendable {
+        let record: SequenceRecord
+        let reason: FinishReason
+        let until: Instant
     }
     /// A stage that the worker runs, or will.
     struct Seat: Sendable {
@@ -30,6 +44,8 @@ extension WorkerMachine {
         var origin: ReplicaID?
         /// Whether the controller knows that the stage is ready.
         var announced = false
+        /// Whether the present controller has said that the stage stays.
+        var stays = true
         /// Whether a pass of this epoch failed here: no other one starts.
         var failed = false
         var sequences = SortedMap<SequenceID, OpenSequence>()
@@ -75,6 +91,8 @@ extension WorkerMachine {
         let engine: EngineID
         /// Whether the sequences that are open there are still those with which it began.
         var commits = true
+        /// Whether anybody still waits for what it gives.
+        var isAwaited = true
     }
 
     /// The seat of that stage.

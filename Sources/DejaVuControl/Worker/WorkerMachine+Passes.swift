@@ -106,7 +106,7 @@ extension WorkerMachine {
                 seats[index].sequences[at: at].watermark = max(watermark, entry.end)
             }
         }
-        deliver(run.pass, from: index, output, computed: computed, idleBefore: idleBefore)
+        deliver(run.pass, from: run.isAwaited ? index : nil, output, computed: computed, idleBefore: idleBefore)
         finishReleases()
     }
 
@@ -146,7 +146,9 @@ extension WorkerMachine {
         }
         running = nil
         counters.passesFailed += 1
-        if let index = seat(of: run.engine), seats[index].isCurrent(run.pass) { giveUp(run.pass, index, error) }
+        if run.isAwaited, let index = seat(of: run.engine), seats[index].isCurrent(run.pass) {
+            giveUp(run.pass, index, error)
+        }
         finishReleases()
     }
 

@@ -61,7 +61,10 @@ extension WorkerMachine {
         precondition(
             ticket.sequence == record.id && ticket.layers == place.layers && ticket.positionLimit <= cells.count,
             "the ticket \(ticket.number) does not fit \(record.id)")
-        holds[at: index].sequences.insert(OpenSequence(cells: cells, watermark: 0), for: record.id)
+        var open = OpenSequence(cells: cells, watermark: 0)
+        open.ticket = ticket
+        holds[at: index].sequences.insert(open, for: record.id)
+        note(record)
         actions.append(.openReplica(id, record, cells: cells, ticket))
     }
 
@@ -105,11 +108,15 @@ extension WorkerMachine {
     mutating func replicate(_ sequence: SequenceID, _ ticket: Ticket, to target: StoreAddress) {
         guard let index = seats.firstIndex(where: { $0.stage.layers.contains(ticket.layers) }),
             seats[index].tickets.ticket(of: sequence) != nil, ticket.sequence == sequence,
-            ticket.writer == incarnation
+            ticket.writer == incarnation, let open = seats[index].sequences.index(of: sequence)
         else {
             counters.messagesWrong += 1
             return
         }
+        // A controller that has taken this worker over may not know what was asked before.
+        let copy = Copy(target: target, ticket: ticket.number)
+        guard !seats[index].sequences[at: open].copies.contains(copy) else { return }
+        seats[index].sequences[at: open].copies.append(copy)
         if !seats[index].targets.contains(target) { seats[index].targets.append(target) }
         actions.append(.replicate(seats[index].engine.id, sequence, ticket, to: target))
     }
@@ -117,6 +124,9 @@ extension WorkerMachine {
     mutating func endReplication(stageIndex: Int, to target: StoreAddress) {
         guard let seat = seat(stageIndex), let index = seats[seat].targets.firstIndex(of: target) else { return }
         seats[seat].targets.remove(at: index)
+        for open in seats[seat].sequences.indices {
+            seats[seat].sequences[at: open].copies.removeAll { $0.target == target }
+        }
         actions.append(.endReplication(seats[seat].engine.id, to: target))
     }
 

@@ -18,6 +18,7 @@ extension WorkerMachine {
         seats[index].stage = assignment
         seats[index].announced = false
         seats[index].failed = false
+        seats[index].stays = true
         wire()
         if let next = assignment.next { connect(to: next) }
         announceIfReady()
@@ -162,7 +163,8 @@ extension WorkerMachine {
     }
 
     mutating func announceIfReady() {
-        for index in seats.indices where !seats[index].announced && seats[index].engine.ready {
+        for index in seats.indices
+        where !seats[index].announced && seats[index].engine.ready && seats[index].stays {
             let seat = seats[index]
             if let next = seat.stage.next, !isConnected(to: next.incarnation) { continue }
             seats[index].announced = true
@@ -192,6 +194,7 @@ extension WorkerMachine {
             ticket.sequence == record.id && ticket.writer == incarnation && ticket.positionLimit <= cells.count,
             "the ticket \(ticket.number) does not fit \(record.id)")
         precondition(seats[index].tickets.insert(ticket), "the ticket \(ticket.number) was used before")
+        note(record)
         if let kept = seat.sequences[record.id] {
             precondition(kept.cells == cells, "\(record.id) was given other cells than its replica had")
             actions.append(.adopt(seat.engine.id, record, ticket))
@@ -227,6 +230,7 @@ extension WorkerMachine {
                 actions.append(.releaseReplica(id, sequence))
             }
         }
+        if keeper(of: sequence) == nil { records.remove(sequence) }
         releases.insert(release, for: key)
         answerRelease(key)
     }
@@ -236,6 +240,7 @@ extension WorkerMachine {
         else { return }
         releases.remove(key)
         send(.released(key.sequence, of: key.pipeline))
+        reportIfQuiet()
     }
 
     /// With a replica's engine everything is gone that a frame could be written to.

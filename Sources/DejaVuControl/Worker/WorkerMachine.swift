@@ -4,7 +4,8 @@ import DejaVuKV
 /// What a worker decides: whom it obeys, which stages it has, which sequences are open, which pass is next.
 ///
 /// A pure state machine; its process executes the actions. Rules:
-/// - It obeys the greatest term that it has seen. A greater one, and each `.welcome`, starts with a clean slate.
+/// - It obeys the greatest term that it has seen. When a greater one comes nothing more is begun until its controller
+///   says what stays (`.adopt`, then orders) or that nothing does (`.welcome`); what runs ends and is committed.
 /// - Passes run one at a time; those of one stage in the order of their arrival. A pass of another pipeline or epoch
 ///   than the stage's is void: it does not start, and what it gave if it was running goes nowhere. What it committed
 ///   stays valid.
@@ -40,6 +41,13 @@ package struct WorkerMachine: Sendable {
     var running: Running?
     /// Releases that are not answered yet.
     var releases = SortedMap<ReleaseKey, Release>()
+    /// Of all sequences that are open anywhere here, and of some that were.
+    var records = SortedMap<SequenceID, SequenceRecord>()
+    /// Of sequences that have ended, in the order of their ends.
+    var endings: [Ending] = []
+    /// Whether the controller waits for a report.
+    var owesReport = false
+    var now = Instant.zero
     /// Whether it was asked to end.
     var leaving = false
     var stopping = false
@@ -56,6 +64,7 @@ package struct WorkerMachine: Sendable {
 
     /// Takes one event and says what is to be done, in this order.
     package mutating func handle(_ event: WorkerEvent, at now: Instant) -> [WorkerAction] {
+        self.now = max(self.now, now)
         if exited {
             if case .hidden(_, _, _, _, let rows) = event { return [.drop(rows)] }
             if case .computed(_, .hidden(let rows), _, _) = event { return [.drop(rows)] }
@@ -127,8 +136,8 @@ package struct WorkerMachine: Sendable {
     private mutating func obey(_ newTerm: Term) {
         guard term.map({ $0 < newTerm }) ?? true else { return }
         term = newTerm
-        cleanSlate()
         id = nil
+        suspend()
     }
 
     private mutating func receive(_ message: ControllerMessage, term messageTerm: Term) {
@@ -143,13 +152,17 @@ package struct WorkerMachine: Sendable {
         case .welcome(let id):
             cleanSlate()
             self.id = id
+            owesReport = false
             if leaving { send(.leaving) }
+        case .adopt(let id): beAdopted(as: id)
         case .refused(let error):
             cleanSlate()
             exit(code: 1, error.description)
         case .assign(let assignment): assign(assignment)
         case .open(let record, let cells, let ticket): open(record, cells: cells, ticket: ticket)
         case .release(let sequence, let pipeline): release(sequence, of: pipeline)
+        case .ended(let sequence, let outputs, let reason, let keep):
+            ended(sequence, outputs: outputs, reason, keep: keep)
         case .run(let pass): receive(pass, rows: nil, stageIndex: 0, term: messageTerm)
         case .shutdown:
             stopping = true
@@ -173,6 +186,7 @@ package struct WorkerMachine: Sendable {
         }
         dropHolds()
         releases.removeAll()
+        records.removeAll()
     }
 
     mutating func exit(code: Int32, _ reason: String) {

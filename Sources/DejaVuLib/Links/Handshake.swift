@@ -103,6 +103,7 @@ package struct Handshake {
         var writer = ByteWriter()
         writer.write(error.code.description)
         writer.write(printable(error.message, bytesMax: 2048))
+        writer.write(printable(error.subject ?? "", bytesMax: 64))
         return LinkMessage(kind: Kind.refusal, header: writer.buffer)
     }
 
@@ -113,7 +114,8 @@ package struct Handshake {
             return .malformed("an unreadable refusal")
         }
         let known = DejaVuError.Code(code) ?? .refused
-        return DejaVuError(known, "the peer refuses: \(printable(text, bytesMax: 2048))")
+        let subject = (try? reader.readString()).flatMap { $0.isEmpty ? nil : printable($0, bytesMax: 64) }
+        return DejaVuError(known, "the peer refuses: \(printable(text, bytesMax: 2048))", subject: subject)
     }
 
     private func hello() -> LinkMessage {

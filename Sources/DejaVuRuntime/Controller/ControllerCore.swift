@@ -12,6 +12,8 @@ final class ControllerCore {
         let link: Link
         let incarnation: Incarnation
         let processID: Int32?
+        /// For the next controller.
+        let known: StateDirectory.KnownWorker
         var hasUnsent = false
     }
 
@@ -32,15 +34,25 @@ final class ControllerCore {
     private var stopWaiters: [() -> Void] = []
     private var hasStopped = false
     private var hasEnded = false
+    /// Who waits for the end of the adoption, with what was restored.
+    private var adoptionWaiters: [() -> Void] = []
+    private var isAdopting = false
+    private var restored: [RestoredRequest] = []
+    private let directory: StateDirectory
+    private let deposed: (String) -> Void
     /// The local children, once they are there.
-    var supervisor: LocalSupervisor?
+    private var supervisor: LocalSupervisor?
     /// Where workers' hearts beat to, once they can.
     var heartbeats: HeartbeatDoors?
 
+    /// - Parameter deposed: told why if another controller reigns.
     init(
-        machine: ControllerMachine, eventLoop: any EventLoop, observer: (any ControllerObserver)?,
-        recorder: StepRecorder?, logger: Logger
+        machine: ControllerMachine, directory: StateDirectory, eventLoop: any EventLoop,
+        observer: (any ControllerObserver)?, recorder: StepRecorder?, logger: Logger,
+        deposed: @escaping (String) -> Void
     ) {
+        self.directory = directory
+        self.deposed = deposed
         self.machine = machine
         self.eventLoop = eventLoop
         self.observer = observer
@@ -60,6 +72,45 @@ final class ControllerCore {
         }
         book.submit(request, at: MonotonicClock.now, deliver: deliver)
         perform(.submit(request))
+    }
+
+    /// Waits for workers of a controller before this one. The first thing that is done.
+    func beginAdoption(expecting expected: [Incarnation], until: Instant, deadline: Instant) {
+        isAdopting = true
+        perform(.adopt(expecting: expected, until: until, deadline: deadline))
+    }
+
+    /// - Parameter body: called when the workers of before are taken over, or have not come in time.
+    func whenAdopted(_ body: @escaping () -> Void) {
+        if isAdopting, !hasStopped, !hasEnded { adoptionWaiters.append(body) } else { body() }
+    }
+
+    private func endAdoption() {
+        isAdopting = false
+        for waiter in adoptionWaiters { waiter() }
+        adoptionWaiters.removeAll()
+    }
+
+    /// Process ids of the workers that have joined.
+    var joinedProcesses: [Int32] { workers.values.compactMap(\.processID) }
+
+    func supervise(by supervisor: LocalSupervisor) {
+        self.supervisor = supervisor
+        for worker in workers.values { watch(worker.known) }
+    }
+
+    private func watch(_ worker: StateDirectory.KnownWorker) {
+        if let process = worker.process { supervisor?.adopt(process, name: worker.name) }
+    }
+
+    /// Requests of before this controller, each told once.
+    func takeRestored() -> [RestoredRequest] {
+        defer { restored = [] }
+        return restored
+    }
+
+    func follow(_ request: RequestID, deliver: @escaping RequestBook.Deliver) {
+        book.follow(request, deliver: deliver)
     }
 
     func status() -> ClusterStatus { machine.status(at: MonotonicClock.now) }
@@ -116,12 +167,29 @@ final class ControllerCore {
         case .emit(let id, let choice, let token): book.emitted(id, choice: choice, token, at: now)
         case .finished(let id, let choice, let reason): book.finished(id, choice: choice, reason, at: now)
         case .refused(let id, let refusal): book.refused(id, refusal)
-        case .stopped:
-            hasStopped = true
-            supervisor?.startNoMore()
-            for waiter in stopWaiters { waiter() }
-            stopWaiters.removeAll()
+        case .restored(let request):
+            restored.append(request)
+            book.restore(request, at: now)
+        case .adopted:
+            logger.info(
+                "workers of before are taken over",
+                metadata: ["workers": "\(workers.count)", "requests": "\(restored.count)"])
+            endAdoption()
+        case .stopped: stop()
+        case .deposed(let reason):
+            logger.error("another controller reigns", metadata: ["reason": "\(reason)"])
+            stop()
+            for id in Array(workers.keys) { dismiss(id, reason: "another controller reigns") }
+            deposed(reason)
         }
+    }
+
+    private func stop() {
+        hasStopped = true
+        supervisor?.startNoMore()
+        for waiter in stopWaiters { waiter() }
+        stopWaiters.removeAll()
+        endAdoption()
     }
 
     private func send(_ message: ControllerMessage, to id: WorkerID) {
@@ -152,6 +220,7 @@ final class ControllerCore {
             level: hasStopped ? .info : .warning, "worker dismissed",
             metadata: ["worker": "\(id)", "name": "\(worker.link.peer.name)", "reason": "\(reason)"])
         observer?.workerLost(id, reason: reason)
+        if !hasStopped { directory.note(workers.values.map(\.known)) }
         worker.link.flush()
         worker.link.close(reason)
         if let process = worker.processID { supervisor?.kill(process) }
@@ -209,8 +278,12 @@ final class ControllerCore {
         strangers[ObjectIdentifier(link)] = nil
         workerCount += 1
         let id = WorkerID(workerCount)
+        let process = isLocal ? ProcessIdentity(id: hello.processID, start: hello.processStart) : nil
+        let known = StateDirectory.KnownWorker(incarnation: hello.incarnation, process: process, name: hello.name)
         workers[id] = Worker(
-            link: link, incarnation: hello.incarnation, processID: isLocal ? hello.processID : nil)
+            link: link, incarnation: hello.incarnation, processID: process?.id, known: known)
+        watch(known)
+        directory.note(workers.values.map(\.known))
         logger.info(
             "worker joined",
             metadata: ["worker": "\(id)", "name": "\(link.peer.name)", "address": "\(hello.peerAddress)"])
@@ -239,6 +312,15 @@ final class ControllerCore {
     func childEnded(_ process: Int32, _ end: ChildEnd) {
         guard let id = workers.first(where: { $0.value.processID == process })?.key else { return }
         lost(id, reason: end.description)
+    }
+
+    /// As if the process had been killed: whatever happens to links from here on is none of its business.
+    func vanish() {
+        hasEnded = true
+        for timer in timers.values { timer.cancel() }
+        workers.removeAll()
+        strangers.removeAll()
+        supervisor = nil
     }
 
     /// Closes everything. No event is taken after this.

@@ -18,11 +18,24 @@ package struct ControllerOptions: Sendable {
     /// Write every event and action to this file, prompts included.
     package var recordPath: String?
     package var linkLimits = LinkLimits()
+    /// How long to wait for the workers of a controller that was killed.
+    package var adoptionTime: TimeSpan = .seconds(2)
+    /// How long requests that are found at them may take from then on.
+    package var restoredTime: TimeSpan = .seconds(1800)
 
     package init(configuration: ControllerConfiguration, stateDirectory: String, localWorkers: LocalWorkers) {
         self.configuration = configuration
         self.stateDirectory = stateDirectory
         self.localWorkers = localWorkers
+    }
+
+    /// Whom to wait for of the workers of a controller that was killed: local ones that live, and all others.
+    func adoption(of workers: [StateDirectory.KnownWorker]) -> (
+        expected: [Incarnation], until: Instant, deadline: Instant
+    ) {
+        let living = workers.filter { $0.process?.isAlive ?? true }
+        let now = MonotonicClock.now
+        return (living.map(\.incarnation), now + adoptionTime, now + restoredTime)
     }
 
     /// - Throws: `.invalidArgument` with what is wrong.

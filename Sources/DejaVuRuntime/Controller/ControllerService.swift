@@ -22,6 +22,8 @@ package final class ControllerService: Sendable {
     private let supervisor: LocalSupervisor
     private let directory: StateDirectory
     private let logger: Logger
+    /// Says why once some worker obeys a later controller: this one has ended then, and is to be stopped.
+    package let deposition: AsyncStream<String>
     private let requestCount = Atomic<UInt64>(0)
     private let life = Mutex(Life.running)
 
@@ -34,8 +36,10 @@ package final class ControllerService: Sendable {
 
     private init(
         term: Term, core: NIOLoopBound<ControllerCore>, group: MultiThreadedEventLoopGroup, listeners: [LinkListener],
-        heartbeats: HeartbeatDoors, supervisor: LocalSupervisor, directory: StateDirectory, logger: Logger
+        heartbeats: HeartbeatDoors, supervisor: LocalSupervisor, directory: StateDirectory,
+        deposition: AsyncStream<String>, logger: Logger
     ) {
+        self.deposition = deposition
         self.heartbeats = heartbeats
         self.term = term
         self.core = core
@@ -50,8 +54,8 @@ package final class ControllerService: Sendable {
 
     // MARK: Start
 
-    /// Takes the state directory's lock and the next term, listens, and starts the local workers. Whether the system is
-    /// ready is in its status.
+    /// Takes the state directory's lock and the next term, listens, takes over the workers of a controller that was
+    /// killed, and starts the local workers that are missing. Whether the system is ready is in its status.
     ///
     /// - Throws: what cannot be used or is taken. Nothing is left behind then.
     package static func start(
@@ -69,17 +73,24 @@ package final class ControllerService: Sendable {
             } else { nil }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
+        let (deposition, depose) = AsyncStream.makeStream(of: String.self)
+        let former = directory.knownWorkers()
+        let adoption = options.adoption(of: former)
         let core = await withCheckedContinuation { continuation in
             loop.execute {
                 let core = ControllerCore(
-                    machine: machine, eventLoop: loop, observer: observer, recorder: recorder, logger: logger)
+                    machine: machine, directory: directory, eventLoop: loop, observer: observer, recorder: recorder,
+                    logger: logger, deposed: { depose.yield($0) })
+                core.beginAdoption(
+                    expecting: adoption.expected, until: adoption.until, deadline: adoption.deadline)
                 continuation.resume(returning: core.bound)
             }
         }
-        let key = options.key ?? .random()
+        let key: ClusterKey
         let listeners: [LinkListener]
         let heartbeats: HeartbeatDoors
         do throws(DejaVuError) {
+            if let given = options.key { key = given } else { key = try directory.localKey() }
             let endpoint = try endpoint(options, key: key, term: term)
             heartbeats = try await .open(
                 in: directory, cluster: options.clusterListen, as: endpoint, core: core, logger)
@@ -97,15 +108,30 @@ package final class ControllerService: Sendable {
             throw error
         }
         let supervisor = supervise(options, key: key, controller: listeners[0].address, directory, core, logger)
-        loop.execute { core.value.supervisor = supervisor }
+        for worker in former { if let process = worker.process { supervisor.adopt(process, name: worker.name) } }
+        loop.execute { core.value.supervise(by: supervisor) }
         let service = ControllerService(
             term: term, core: core, group: group, listeners: listeners, heartbeats: heartbeats,
-            supervisor: supervisor, directory: directory, logger: logger)
+            supervisor: supervisor, directory: directory, deposition: deposition, logger: logger)
+        await service.endAdoption()
         do throws(DejaVuError) { try supervisor.start() } catch {
             await service.stop()
             throw error
         }
         return service
+    }
+
+    /// Waits until the workers of before are here or are given up. Who is given up must not hold a place.
+    private func endAdoption() async {
+        let joined = await withCheckedContinuation { continuation in
+            core.eventLoop.execute { [core] in
+                core.value.whenAdopted { continuation.resume(returning: core.value.joinedProcesses) }
+            }
+        }
+        for process in supervisor.processIDs where !joined.contains(process) {
+            logger.warning("a worker of before did not come and is killed", metadata: ["pid": "\(process)"])
+            supervisor.kill(process)
+        }
     }
 
     /// Who this controller is to its workers, and whom it takes.
@@ -138,6 +164,8 @@ package final class ControllerService: Sendable {
                         core.value.opened(link, isLocal: isLocal)
                     } refused: { error in
                         logger.warning("a worker was turned away", metadata: ["error": "\(error)"])
+                        guard error.subject == "term" else { return }
+                        core.eventLoop.execute { core.value.perform(.depose(reason: error.message)) }
                     })
             } catch {
                 for listener in listeners { await listener.close() }
@@ -220,6 +248,20 @@ package final class ControllerService: Sendable {
         return stream
     }
 
+    /// Requests that a controller before this one had taken, as they were found at the workers. Each is told once, and
+    /// whoever takes it follows it or cancels it.
+    package func takeRestored() async -> [RestoredRequest] {
+        await withCheckedContinuation { continuation in
+            let asked = onLoop { continuation.resume(returning: $0.takeRestored()) }
+            if !asked { continuation.resume(returning: []) }
+        }
+    }
+
+    /// Streams what becomes of a restored request that has not ended, behind what was restored.
+    package func follow(_ request: RequestID, deliver: @escaping @Sendable (GenerationEvent) -> Void) {
+        onLoop { $0.follow(request, deliver: deliver) }
+    }
+
     /// The client is gone. Unknown requests are ignored.
     package func cancel(_ request: RequestID) { onLoop { $0.perform(.cancel(request)) } }
 
@@ -282,6 +324,12 @@ package final class ControllerService: Sendable {
         supervisor.startNoMore()
         await heartbeats.close()
         let status = await status()
+        await withCheckedContinuation { continuation in
+            onLoop {
+                $0.vanish()
+                continuation.resume()
+            }
+        }
         life.withLock { $0 = .ended(status) }
         try? await group.shutdownGracefully()
         directory.release(keeping: true)

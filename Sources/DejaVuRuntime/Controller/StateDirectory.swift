@@ -4,8 +4,9 @@ import DejaVuLib
 import Glibc
 import Synchronization
 
-/// The directory that makes a controller the only one of its name: a lock, the number of the last term, and the sockets
-/// of its machine. Nobody else on the machine may look inside.
+/// The directory that makes a controller the only one of its name: a lock, the number of the last term, the sockets of
+/// its machine, and what the next controller needs to find the workers of one that was killed. Nobody else on the
+/// machine may look inside.
 package final class StateDirectory: Sendable {
     package let path: String
     /// Where sockets live: the directory itself, or a private one elsewhere if its path is too long for a socket.
@@ -33,16 +34,16 @@ package final class StateDirectory: Sendable {
         Self.remove(in: sockets) { $0.hasPrefix("peer-") && Self.isDeadSocket("\(sockets)/\($0)") }
     }
 
-    deinit { release() }
+    deinit { release(keeping: !isTemporary) }
 
     /// Lets the next controller have the directory, or removes it if it is temporary. Nothing may be done with it after
     /// this, by workers neither.
     ///
-    /// - Parameter keeping: leave even a temporary one as it is, for workers that live on.
+    /// - Parameter keeping: leave it as it is, even a temporary one, for workers that live on.
     package func release(keeping: Bool = false) {
         lock.withLock { lock in
             guard let descriptor = lock.take() else { return }
-            if socketDirectory != path { rmdir(socketDirectory) }
+            if !keeping { forgetWorkers() }
             if isTemporary && !keeping {
                 // Whatever else may be in it is not ours, and keeps the directory.
                 Self.remove(in: path) { Self.ownNames.contains($0) || $0.hasPrefix("peer-") && $0.hasSuffix(".sock") }
@@ -52,7 +53,10 @@ package final class StateDirectory: Sendable {
         }
     }
 
-    private static let ownNames: Set<String> = ["lock", "term", "term.new", "controller.sock", "heartbeats.sock"]
+    private static let ownNames: Set<String> = [
+        "lock", "term", "term.new", "controller.sock", "heartbeats.sock", "key", "key.new", "workers", "workers.new",
+        "sockets", "sockets.new",
+    ]
 
     private static func failure(_ what: String) -> DejaVuError {
         DejaVuError(.invalidArgument, "\(what): \(String(cString: strerror(errno)))", subject: "state-dir")
@@ -109,9 +113,12 @@ package final class StateDirectory: Sendable {
     private static func placeForSockets(_ path: String) throws(DejaVuError) -> String {
         // The longest name in it is that of a peer's socket.
         if path.utf8.count + 40 <= LinkAddress.pathBytesMax { return path }
+        if let known = knownPlaceForSockets(path) { return known }
         var pattern = Array("/tmp/dejavu-XXXXXX".utf8CString)
         guard clinux_make_private_directory(&pattern) == 0 else { throw failure("no directory for sockets in /tmp") }
-        return String(decoding: pattern.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let place = String(decoding: pattern.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        _ = write(place + "\n", to: path + "/sockets", in: path)
+        return place
     }
 
     /// Takes the next term: it is on the disk before this returns.
@@ -140,16 +147,19 @@ package final class StateDirectory: Sendable {
         return term
     }
 
-    /// Replaces a file, whole or not at all, and durably.
-    private static func write(_ text: String, to file: String, in directory: String) -> Bool {
+    /// Replaces a file, whole or not at all, and durably if asked for.
+    static func write(
+        _ text: String, to file: String, in directory: String, durably: Bool = true
+    ) -> Bool {
         let temporary = file + ".new"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return false }
         let bytes = Array(text.utf8)
         let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) } == bytes.count
-        let synced = written && fsync(descriptor) == 0
+        let synced = written && (!durably || fsync(descriptor) == 0)
         close(descriptor)
         guard synced, rename(temporary, file) == 0 else { return false }
+        guard durably else { return true }
         let parent = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard parent >= 0 else { return false }
         defer { close(parent) }

@@ -7,16 +7,20 @@ import Synchronization
 package enum ChildEnd: Hashable, Sendable, CustomStringConvertible {
     case exited(code: Int32)
     case signalled(Int32)
+    /// Only its parent learns how.
+    case unknown
 
     package var description: String {
         switch self {
         case .exited(let code): "exited with code \(code)"
         case .signalled(let signal): "killed by signal \(signal)"
+        case .unknown: "ended"
         }
     }
 }
 
-/// A child process, held by a descriptor that names it and no other, whatever becomes of its number. Always reaped.
+/// A child process, held by a descriptor that names it and no other, whatever becomes of its number. Always reaped. Or
+/// one that a process before this one has started, which ends under somebody else's eyes.
 package final class ChildProcess: Sendable {
     package let id: Int32
     private let descriptor: Int32
@@ -59,6 +63,26 @@ package final class ChildProcess: Sendable {
             _ = child.reap()
             throw error
         }
+        return child
+    }
+
+    /// Watches a process that is no child of this one.
+    ///
+    /// - Returns: nil if there is no such process any more, or it cannot be watched.
+    package static func watch(
+        _ process: ProcessIdentity, ended: @escaping @Sendable (ChildProcess, ChildEnd) -> Void
+    ) -> ChildProcess? {
+        let descriptor = clinux_pidfd_open(process.id)
+        guard descriptor >= 0 else { return nil }
+        let child = ChildProcess(id: process.id, descriptor: descriptor)
+        // Looked at behind the descriptor: what has this number and began then is what the descriptor names.
+        guard process.isAlive else { return nil }
+        do throws(DejaVuError) {
+            try OSThread.start("watcher", stackBytes: 256 << 10) {
+                _ = clinux_pidfd_wait(child.descriptor)
+                ended(child, .unknown)
+            }
+        } catch { return nil }
         return child
     }
 

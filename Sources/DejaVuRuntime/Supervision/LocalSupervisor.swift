@@ -5,7 +5,8 @@ import Glibc
 import Logging
 import Synchronization
 
-/// Starts the local workers, starts them again when they end, and leaves none behind.
+/// Starts the local workers, starts them again when they end, and leaves none behind; also those that a controller
+/// before this one has started.
 final class LocalSupervisor: Sendable {
     private enum Slot {
         case empty
@@ -14,6 +15,9 @@ final class LocalSupervisor: Sendable {
     private struct State {
         var slots: [Slot]
         var delays: [TimeSpan]
+        /// Local workers that are there beside those that are wanted.
+        var extras: [ChildProcess] = []
+        var isStarted = false
         var stopping = false
         var waiters: [CheckedContinuation<Void, Never>] = []
     }
@@ -53,17 +57,49 @@ final class LocalSupervisor: Sendable {
 
     /// Process ids of the children that live.
     var processIDs: [Int32] {
-        state.withLock { $0.slots.compactMap { if case .running(let child, _) = $0 { child.id } else { nil } } }
+        state.withLock { Self.children($0).map(\.id) }
     }
 
+    private static func children(_ state: State) -> [ChildProcess] {
+        state.slots.compactMap { if case .running(let child, _) = $0 { child } else { nil } } + state.extras
+    }
+
+    /// Starts the workers that are not there yet.
+    ///
     /// - Throws: `.unavailable` if a worker cannot be started at all; those that were are stopped by `stop`.
     func start() throws(DejaVuError) {
-        for slot in 0..<workers.count { try spawn(slot) }
+        state.withLock { $0.isStarted = true }
+        for slot in 0..<workers.count where state.withLock({ if case .empty = $0.slots[slot] { true } else { false } })
+        {
+            try spawn(slot)
+        }
     }
+
+    /// Takes a local worker over that a controller before this one has started, unless it is known already.
+    func adopt(_ process: ProcessIdentity, name: String) {
+        guard process.id != getpid(), name.hasPrefix(Self.namePrefix) else { return }
+        let wanted = Int(name.dropFirst(Self.namePrefix.count))
+        // The watcher waits for the lock, too.
+        state.withLock { state in
+            guard !Self.children(state).contains(where: { $0.id == process.id }) else { return }
+            var slot: Int?
+            if let wanted, state.slots.indices.contains(wanted), case .empty = state.slots[wanted] { slot = wanted }
+            let place = slot
+            guard let child = ChildProcess.watch(process, ended: { self.ended($0, $1, slot: place) }) else { return }
+            if let slot {
+                state.slots[slot] = .running(child, since: MonotonicClock.now)
+            } else {
+                state.extras.append(child)
+            }
+            logger.info("worker taken over", metadata: ["worker": "\(name)", "pid": "\(process.id)"])
+        }
+    }
+
+    private static let namePrefix = "local-"
 
     private func spawn(_ slot: Int) throws(DejaVuError) {
         let brief = LocalWorkerBrief(
-            key: key.bytes, controller: controller, name: "local-\(slot)", peerListening: peerListening,
+            key: key.bytes, controller: controller, name: Self.namePrefix + "\(slot)", peerListening: peerListening,
             orphanGrace: workers.orphanGrace, cpu: workers.pinsThreads ? cpu(of: slot) : nil,
             encryption: encryption)
         let pipe = try brief.pipe()
@@ -85,11 +121,16 @@ final class LocalSupervisor: Sendable {
         if let failure { throw failure }
     }
 
-    private func ended(_ child: ChildProcess, _ end: ChildEnd, slot: Int) {
+    private func ended(_ child: ChildProcess, _ end: ChildEnd, slot: Int?) {
         // Before the slot is seen to be empty: what waits for that may take away what these need.
         if case .directory(let path) = peerListening { Self.removeSockets(of: child.id, in: path) }
         lost(child.id, end)
         let (delay, waiters) = state.withLock { state -> (TimeSpan?, [CheckedContinuation<Void, Never>]) in
+            guard let slot else {
+                state.extras.removeAll { $0 === child }
+                defer { state.waiters = [] }
+                return (nil, state.waiters)
+            }
             var delay = state.delays[slot]
             if case .running(_, let since) = state.slots[slot], MonotonicClock.now - since >= workers.goodLife {
                 delay = workers.restartDelayMin
@@ -99,11 +140,13 @@ final class LocalSupervisor: Sendable {
                 defer { state.waiters = [] }
                 return (nil, state.waiters)
             }
+            // Who is missing at the start is started then.
+            guard state.isStarted else { return (nil, []) }
             state.delays[slot] = min(delay * 2, workers.restartDelayMax)
             return (delay, [])
         }
         for waiter in waiters { waiter.resume() }
-        guard let delay else { return }
+        guard let delay, let slot else { return }
         logger.warning(
             "worker ended and will be started again",
             metadata: ["worker": "local-\(slot)", "pid": "\(child.id)", "how": "\(end)", "delay": "\(delay)"])
@@ -123,10 +166,7 @@ final class LocalSupervisor: Sendable {
     /// - Returns: whether there is such a child.
     @discardableResult
     func kill(_ process: Int32) -> Bool {
-        let child = state.withLock { state in
-            state.slots.compactMap { if case .running(let child, _) = $0, child.id == process { child } else { nil } }
-                .first
-        }
+        let child = state.withLock { state in Self.children(state).first { $0.id == process } }
         child?.signal(SIGKILL)
         return child != nil
     }
@@ -147,7 +187,7 @@ final class LocalSupervisor: Sendable {
         while true {
             await withCheckedContinuation { continuation in
                 let done = state.withLock { state in
-                    let empty = state.slots.allSatisfy { if case .empty = $0 { true } else { false } }
+                    let empty = Self.children(state).isEmpty
                     if !empty { state.waiters.append(continuation) }
                     return empty
                 }

@@ -9,7 +9,8 @@ package struct LocalWorkers: Sendable {
     package var arguments: [String]
     /// Bind each worker's compute thread to a CPU of its own, as far as there are any.
     package var pinsThreads = false
-    package var orphanGrace: TimeSpan = .seconds(10)
+    /// How long they live without a controller, in case that another one takes them over.
+    package var orphanGrace: TimeSpan = .seconds(60)
     /// The pause before a worker that ended is started again; doubles up to the maximum until one lives for `goodLife`.
     package var restartDelayMin: TimeSpan = .seconds(1)
     package var restartDelayMax: TimeSpan = .seconds(60)

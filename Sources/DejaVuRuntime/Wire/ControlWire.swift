@@ -6,7 +6,7 @@ public import DejaVuLib
 // The wire form of what controller and workers say to each other.
 
 extension WorkerHello: WireValue {
-    public static let wireBytesMin = 8 + 1 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 4
+    public static let wireBytesMin = 8 + 1 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 8 + 4
     public func write(to writer: inout ByteWriter) {
         writer.write(incarnation)
         writer.write(term)
@@ -19,6 +19,7 @@ extension WorkerHello: WireValue {
         writer.write(replicaBytesMax)
         writer.write(numericClass.hash)
         writer.write(processID)
+        writer.write(processStart)
         writer.write(name)
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -29,7 +30,7 @@ extension WorkerHello: WireValue {
             layerCount: try reader.readInt(max: 1 << 20), kvBytesPerPositionAndLayer: try reader.readInt(max: 1 << 40),
             kvBytesMax: try reader.readInt(max: 1 << 50), replicaBytesMax: try reader.readInt(max: 1 << 50),
             numericClass: NumericClass(hash: try reader.read()),
-            processID: try reader.read(), name: try reader.readString())
+            processID: try reader.read(), processStart: try reader.read(), name: try reader.readString())
     }
 }
 
@@ -164,6 +165,15 @@ extension ControllerMessage: WireValue {
             writer.write(14 as UInt8)
             writer.write(sequence)
             writer.write(ticket)
+        case .adopt(let worker):
+            writer.write(15 as UInt8)
+            writer.write(worker)
+        case .ended(let sequence, let outputs, let reason, let keep):
+            writer.write(16 as UInt8)
+            writer.write(sequence)
+            writer.write(outputs)
+            writer.write(reason)
+            writer.write(keep)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -190,6 +200,11 @@ extension ControllerMessage: WireValue {
                 stageIndex: try reader.readInt(max: 1 << 20), to: try StoreAddress(from: &reader))
         case 13: self = .retire(try reader.read(), stageIndex: try reader.readInt(max: 1 << 20))
         case 14: self = .share(try reader.read(), try Ticket(from: &reader))
+        case 15: self = .adopt(try reader.read())
+        case 16:
+            self = .ended(
+                try reader.read(), outputs: try reader.readTokens(), try FinishReason(from: &reader),
+                keep: try Self.time(from: &reader))
         default: throw DejaVuError(.network, "malformed message: unknown controller message")
         }
     }
@@ -325,6 +340,13 @@ extension WorkerMessage: WireValue {
             writer.write(pipeline)
             writer.write(stage)
             writer.write(marks)
+        case .record(let record, let ended):
+            writer.write(15 as UInt8)
+            writer.write(record)
+            writer.write(ended)
+        case .report(let report):
+            writer.write(16 as UInt8)
+            writer.write(report)
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -348,13 +370,15 @@ extension WorkerMessage: WireValue {
         case 9: self = .held(try reader.read())
         case 10: self = .holdFailed(try reader.read(), try DejaVuError(from: &reader))
         case 11: self = .replicated(try reader.read(), try reader.readArray())
+        case 12: self = .leaving
         case 13:
             self = .shared(
                 try reader.read(), ticket: try reader.read(), watermark: try reader.readInt(max: 1 << 40))
         case 14:
             self = .landed(
                 try reader.read(), stageIndex: try reader.readInt(max: 1 << 20), try reader.readArray())
-        case 12: self = .leaving
+        case 15: self = .record(try SequenceRecord(from: &reader), ended: try reader.readOptional())
+        case 16: self = .report(try WorkerReport(from: &reader))
         default: throw DejaVuError(.network, "malformed message: unknown worker message")
         }
     }

@@ -132,7 +132,7 @@ extension SamplingParameters: WireValue {
 }
 
 extension SequenceRecord: WireValue {
-    public static let wireBytesMin = 3 * 8 + 3 * 4 + 8 + SamplingParameters.wireBytesMin
+    public static let wireBytesMin = 3 * 8 + 3 * 4 + 8 + SamplingParameters.wireBytesMin + 8 + 4
     public func write(to writer: inout ByteWriter) {
         writer.write(id)
         writer.write(request)
@@ -142,6 +142,8 @@ extension SequenceRecord: WireValue {
         writer.write(sampling)
         writer.write(outputCountMax)
         writer.write(stopTokens)
+        writer.write(choiceCount)
+        writer.write(origin)
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         let id = try reader.read(SequenceID.self)
@@ -152,12 +154,17 @@ extension SequenceRecord: WireValue {
         let sampling = try SamplingParameters(from: &reader)
         let outputCountMax = try reader.readInt(max: countMax)
         let stopTokens = try reader.readTokens()
+        let choiceCount = try reader.readInt(max: countMax)
+        let origin = try reader.readBytes()
         guard !prompt.isEmpty, outputCountMax >= 1 else {
             throw DejaVuError(.network, "malformed message: a record without a prompt or an output")
         }
+        guard origin.count <= Self.originBytesMax else {
+            throw DejaVuError(.network, "malformed message: a record with an origin of \(origin.count) bytes")
+        }
         self.init(
             id: id, request: request, choice: choice, prompt: prompt, outputs: outputs, sampling: sampling,
-            outputCountMax: outputCountMax, stopTokens: stopTokens)
+            outputCountMax: outputCountMax, stopTokens: stopTokens, choiceCount: choiceCount, origin: origin)
     }
 }
 

@@ -22,6 +22,8 @@ final class ControllerConnection {
 
     private static let retryDelayMin = TimeSpan.milliseconds(100)
     private static let retryDelayMax = TimeSpan.seconds(2)
+    /// The same for one that has joined before: a controller that begins anew waits for it, and not for long.
+    private static let rejoinDelayMax = TimeSpan.milliseconds(250)
     /// A link that lived so long was a good one: the next attempt comes at once.
     private static let goodLife = TimeSpan.seconds(10)
 
@@ -52,8 +54,9 @@ final class ControllerConnection {
 
     private func failed(_ error: DejaVuError) {
         guard !hasEnded else { return }
-        // Who holds another key, model or term will still do so in a second.
-        if error.code == .refused || error.code == .mismatch {
+        // Who holds another key or model will still do so in a second. A controller whose reign is over makes room for
+        // the one that this worker obeys.
+        if error.subject != "term", error.code == .refused || error.code == .mismatch {
             core.end(WorkerExit(code: 1, reason: error.message), farewell: error.message)
             return
         }
@@ -70,7 +73,7 @@ final class ControllerConnection {
         core.eventLoop.scheduleTask(in: .nanoseconds(retryDelay.nanoseconds)) {
             if !bound.value.hasEnded { bound.value.controller?.connect() }
         }
-        retryDelay = min(retryDelay * 2, Self.retryDelayMax)
+        retryDelay = min(retryDelay * 2, hasJoined ? Self.rejoinDelayMax : Self.retryDelayMax)
     }
 
     private func opened(_ link: Link) {
@@ -106,7 +109,8 @@ final class ControllerConnection {
                     layerCount: model.layerCount,
                     kvBytesPerPositionAndLayer: model.kvBytesPerPositionAndLayer, kvBytesMax: model.kvBytesMax,
                     replicaBytesMax: model.replicaBytesMax,
-                    numericClass: model.numericClass, processID: getpid(), name: core.options.name)
+                    numericClass: model.numericClass, processID: getpid(),
+                    processStart: ProcessIdentity.start(of: getpid()) ?? 0, name: core.options.name)
             ).message)
         core.logger.info(
             "joined the controller", metadata: ["controller": "\(core.options.controller)", "term": "\(term)"])

@@ -183,6 +183,7 @@ final class WorkerCore {
     private func execute(_ action: WorkerAction) {
         switch action {
         case .send(let message): controller?.write(message)
+        case .sendRecord(let record, let keeper): controller?.write(.record(known(record, to: keeper), ended: nil))
         case .rejectController(let reason): controller?.close(reason)
         case .load(let engine, let assignment): compute.order(.load(engine, assignment))
         case .connect(let peer): peers?.connect(to: peer)
@@ -201,6 +202,19 @@ final class WorkerCore {
         case .exit(let code, let reason): end(WorkerExit(code: code, reason: reason), farewell: reason)
         default: executeForReplica(action)
         }
+    }
+
+    /// A record with the outputs that passes and frames have brought.
+    private func known(_ record: SequenceRecord, to keeper: RecordKeeper) -> SequenceRecord {
+        let store =
+            switch keeper {
+            case .stage(let engine): sources[engine]?.store
+            case .replica(let replica): replicas?.store(of: replica)
+            }
+        guard let tokens = store?.knownTokens(of: record.id), tokens.count > record.knownCount else { return record }
+        var record = record
+        record.outputs = Array(tokens[record.prompt.count...])
+        return record
     }
 
     private func executeForReplica(_ action: WorkerAction) {

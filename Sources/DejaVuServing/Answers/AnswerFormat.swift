@@ -20,6 +20,15 @@ struct AnswerFormat: Sendable {
         self.fingerprint = model.fingerprint
     }
 
+    /// That of an answer that was begun elsewhere.
+    init(kind: Kind, fullID: String, created: Int, model: String, fingerprint: String) {
+        self.kind = kind
+        id = fullID
+        self.created = created
+        self.model = model
+        self.fingerprint = fingerprint
+    }
+
     /// The whole answer of a request that did not ask for a stream.
     func answer(_ generation: Generation, _ log: AnswerLog) -> [UInt8] {
         var json = JSONWriter(capacity: 1024)

@@ -16,6 +16,8 @@ struct Generation: Sendable {
     private let choicesPerRequest: Int
     /// Whether any choice has got a token or an end.
     private(set) var hasBegun = false
+    /// While it takes in what another server had delivered: that is no news for the metrics.
+    var isReplayed = false
     private var admitted: Int = 0
     private var lastToken: [ContinuousClock.Instant?]
     private var submitted: ContinuousClock.Instant
@@ -69,12 +71,12 @@ struct Generation: Sendable {
         switch delivery.event {
         case .admitted:
             admitted += 1
-            metrics.queueTime.observe(seconds(from: submitted, to: delivery.at))
+            if !isReplayed { metrics.queueTime.observe(seconds(from: submitted, to: delivery.at)) }
             return .none
         case .token(let id, let choice, let token):
             guard let found = self.index(id, choice), choices[found].finish == nil else { return .none }
             index = found
-            observe(index, delivery.at)
+            if isReplayed { lastToken[index] = delivery.at } else { observe(index, delivery.at) }
             choices[index].accept(token, model: model)
             change = choices[index].hasFoundStop ? .stopped(index, id, choice: choice) : .choice(index)
         case .finished(let id, let choice, let reason):

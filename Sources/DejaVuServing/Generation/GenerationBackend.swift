@@ -23,6 +23,9 @@ package protocol GenerationBackend: Sendable {
     /// Takes a request; everything about it is delivered to the mailbox, from any thread.
     func submit(_ request: Request, to mailbox: GenerationMailbox)
 
+    /// What becomes of a request that a server before this one had taken is delivered to the mailbox from now on.
+    func follow(_ request: RequestID, to mailbox: GenerationMailbox)
+
     /// The client is gone. Events may still come and are ignored; unknown requests too.
     func cancel(_ request: RequestID)
 
@@ -35,4 +38,9 @@ package protocol GenerationBackend: Sendable {
     func killWorker(_ process: Int32) -> Bool
 
     func status() async -> ClusterStatus
+}
+
+/// What one without workers, and that outlives no server, has no use for.
+extension GenerationBackend {
+    package func follow(_ request: RequestID, to mailbox: GenerationMailbox) {}
 }

@@ -50,16 +50,23 @@ extension ServingService {
         _ plan: Plan, _ route: Route, _ exchange: Exchange, _ key: IdempotencyKey?,
         started: ContinuousClock.Instant
     ) -> LiveAnswer {
-        let generation = Generation(
-            requests: plan.prompts.map { self.request($0, plan.options) }, stops: plan.options.stops, model: model,
-            metrics: metrics, started: started)
         // Nobody shall guess the ids of others.
         let format = AnswerFormat(
             kind: route == .chat ? .chat : .completion, id: RequestIdentity.hexadecimal(.random(in: .min ... .max)),
             created: unixTime(), model: model.description)
+        let requests = plan.prompts.indices.map { index in
+            let origin = AnswerOrigin(
+                format: format, route: route, options: plan.options, owner: exchange.owner, key: key, index: index,
+                count: plan.prompts.count,
+                echo: plan.echoes.isEmpty ? nil : plan.echoes[index * plan.options.choiceCount])
+            return request(plan.prompts[index], plan.options, origin: origin.bytes)
+        }
+        let generation = Generation(
+            requests: requests, stops: plan.options.stops, model: model, metrics: metrics, started: started)
         return LiveAnswer(
-            generation, format: format, route: route, options: plan.options, echoes: plan.echoes,
-            owner: exchange.owner, key: key, service: self)
+            generation, format: format, route: route, isStream: plan.options.isStream,
+            includesUsage: plan.options.includesUsage, echoes: plan.echoes, owner: exchange.owner, key: key,
+            service: self)
     }
 
     // MARK: Planning
@@ -141,11 +148,13 @@ extension ServingService {
         return min(wish, room)
     }
 
-    private func request(_ prompt: [TokenID], _ options: GenerationOptions) -> DejaVuControl.Request {
+    private func request(
+        _ prompt: [TokenID], _ options: GenerationOptions, origin: [UInt8]
+    ) -> DejaVuControl.Request {
         DejaVuControl.Request(
             id: DejaVuCore.RequestID(numbers.take()), prompt: prompt, choiceCount: options.choiceCount,
             sampling: options.sampling, outputCountMax: options.outputCountMax,
             stopTokens: options.ignoresEnd ? [] : model.stopTokens,
-            deadline: backend.now + configuration.requestTimeout)
+            deadline: backend.now + configuration.requestTimeout, origin: origin)
     }
 }

@@ -6,6 +6,11 @@ struct IdempotencyKey: Hashable, Sendable {
     /// Of the route and the body that the name stands for.
     let digest: [UInt8]
 
+    init(name: String, digest: [UInt8]) {
+        self.name = name
+        self.digest = digest
+    }
+
     /// - Throws: 400 for a name that cannot be one.
     init?(_ name: String?, route: Route, body: [UInt8]) throws(APIError) {
         guard let name else { return nil }

@@ -44,14 +44,14 @@ final class LiveAnswer: Sendable {
 
     /// - Precondition: `echoes` is empty or has one for each choice.
     init(
-        _ generation: Generation, format: AnswerFormat, route: Route, options: GenerationOptions, echoes: [String],
-        owner: String, key: IdempotencyKey?, service: ServingService
+        _ generation: Generation, format: AnswerFormat, route: Route, isStream: Bool, includesUsage: Bool,
+        echoes: [String], owner: String, key: IdempotencyKey?, service: ServingService
     ) {
         self.format = format
         self.route = route
-        isStream = options.isStream
+        self.isStream = isStream
         // A stream's own wish; whoever follows another answer may as well have it.
-        includesUsage = options.includesUsage || !options.isStream
+        self.includesUsage = includesUsage || !isStream
         self.owner = owner
         self.key = key
         self.service = service
@@ -66,9 +66,7 @@ final class LiveAnswer: Sendable {
 
     /// Hands the requests to the controller. From here on the readers are tapped in the interval of keep-alives.
     func submit() {
-        let interval = TimeAmount.nanoseconds(service.configuration.keepAliveInterval.nanoseconds)
-        let mailbox = mailbox
-        let ticker = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in mailbox.tap() }
+        let ticker = makeTicker()
         let requests = state.withLock { state in
             guard case .waiting = state.phase else { preconditionFailure("an answer is submitted once") }
             state.phase = .running(ticker: ticker, grace: nil)
@@ -76,6 +74,33 @@ final class LiveAnswer: Sendable {
             return state.generation.requests
         }
         for request in requests { service.backend.submit(request, to: mailbox) }
+    }
+
+    private func makeTicker() -> RepeatedTask {
+        let interval = TimeAmount.nanoseconds(service.configuration.keepAliveInterval.nanoseconds)
+        let mailbox = mailbox
+        return eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in mailbox.tap() }
+    }
+
+    /// Takes up what another server had begun: its tokens first, then what comes. The grace runs as for one whose last
+    /// reader has left.
+    func resume(_ requests: [RestoredRequest]) {
+        let ticker = makeTicker()
+        perform(
+            state.withLock { state in
+                guard case .waiting = state.phase else { preconditionFailure("an answer is taken up once") }
+                var effects = Effects()
+                state.phase = .running(ticker: ticker, grace: scheduleGrace())
+                state.generation.submit()
+                state.generation.isReplayed = true
+                take(requests.flatMap(\.deliveries), &state, &effects)
+                state.generation.isReplayed = false
+                return effects
+            })
+        for request in requests where request.choices.contains(where: { $0.finish == nil }) {
+            service.backend.follow(request.request.id, to: mailbox)
+        }
+        pumpUnattended()
     }
 
     // MARK: What is delivered
@@ -96,15 +121,19 @@ final class LiveAnswer: Sendable {
                 guard case .running = state.phase else { return effects }
                 mailbox.drain(into: &state.deliveries)
                 guard !state.deliveries.isEmpty else { return effects }
-                do throws(APIError) {
-                    try take(state.deliveries, &state.generation, &state.log, &effects)
-                    if state.generation.isFinished { end(&state, nil, .completed, &effects) }
-                } catch {
-                    end(&state, error, Generation.Outcome(error), &effects)
-                }
-                account(&state, &effects)
+                take(state.deliveries, &state, &effects)
                 return effects
             })
+    }
+
+    private func take(_ deliveries: [GenerationMailbox.Delivery], _ state: inout State, _ effects: inout Effects) {
+        do throws(APIError) {
+            try take(deliveries, &state.generation, &state.log, &effects)
+            if state.generation.isFinished { end(&state, nil, .completed, &effects) }
+        } catch {
+            end(&state, error, Generation.Outcome(error), &effects)
+        }
+        account(&state, &effects)
     }
 
     private func take(
@@ -186,7 +215,11 @@ final class LiveAnswer: Sendable {
             return (effects, true)
         }
         perform(effects)
-        guard isUnattended else { return }
+        if isUnattended { pumpUnattended() }
+    }
+
+    /// While nobody reads, an event loop takes in what is delivered.
+    private func pumpUnattended() {
         let eventLoop = eventLoop
         mailbox.setUnattended { [weak self] in
             guard let self else { return }

@@ -37,6 +37,8 @@ extension ClusterStatus {
             $0.key("workers_lost", Int(clamping: counters.workersLost))
             $0.key("recoveries", Int(clamping: counters.recoveries))
             $0.key("takeovers", Int(clamping: counters.takeovers))
+            $0.key("workers_adopted", Int(clamping: counters.workersAdopted))
+            $0.key("requests_restored", Int(clamping: counters.requestsRestored))
             $0.key("positions_run_again", Int(clamping: counters.positionsRunAgain))
             $0.key("emulation")
             if let emulation { emulation.write(&$0) } else { $0.null() }

@@ -21,6 +21,8 @@ extension ClusterStatus {
             MetricSample(MetricTable.recoveries, [], Double(counters.recoveries)),
             MetricSample(MetricTable.takeovers, [], Double(counters.takeovers)),
             MetricSample(MetricTable.moves, [], Double(counters.moves)),
+            MetricSample(MetricTable.workersAdopted, [], Double(counters.workersAdopted)),
+            MetricSample(MetricTable.requestsRestored, [], Double(counters.requestsRestored)),
             MetricSample(MetricTable.positionsRunAgain, [], Double(counters.positionsRunAgain)),
             MetricSample(MetricTable.sequencesAtRisk, [], Double(sequencesAtRisk)),
             MetricSample(MetricTable.positionsAtRisk, [], Double(positionsAtRisk)),

@@ -30,6 +30,7 @@ final class FakeBackend: GenerationBackend {
         var finished: [(RequestID, Int)] = []
         var status: ClusterStatus
         var killed: [Int32] = []
+        var followed: [RequestID: GenerationMailbox] = [:]
         var waiters: [(condition: @Sendable (FakeBackend.Snapshot) -> Bool, CheckedContinuation<Void, Never>)] = []
     }
 
@@ -108,6 +109,13 @@ final class FakeBackend: GenerationBackend {
         }
         wake()
     }
+
+    func follow(_ request: RequestID, to mailbox: GenerationMailbox) {
+        state.withLock { $0.followed[request] = mailbox }
+    }
+
+    /// Where what becomes of a restored request goes.
+    func follower(of request: RequestID) -> GenerationMailbox? { state.withLock { $0.followed[request] } }
 
     func cancel(_ request: RequestID) {
         state.withLock { _ = $0.cancelled.insert(request) }

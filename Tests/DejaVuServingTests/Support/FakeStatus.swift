@@ -36,7 +36,7 @@ func fakeStatus(ready: Bool = true, reason: String? = nil, draining: Bool = fals
           "positionsRunAgain": 3, "passesSent": 1300,
           "passesCompleted": 1190, "passesVoided": 2, "messagesStale": 0, "workersJoined": 3, "workersRefused": 0,
           "workersLost": 1, "recoveries": 1, "takeovers": 1, "moves": 4, "workersLeft": 2,
-          "replicasHeld": 2,
+          "workersAdopted": 2, "requestsRestored": 1, "replicasHeld": 2,
           "sequencesParked": 0, "sequencesPoisoned": 0, "rewriteMismatches": 2, "probes": 4}}
         """
     do {

@@ -1,3 +1,4 @@
+import DejaVuControl
 import DejaVuCore
 import DejaVuMetrics
 import DejaVuServing
@@ -15,7 +16,7 @@ struct TestServer: Sendable {
     let app: Application<ServingResponder>
 
     init(
-        _ backend: FakeBackend = FakeBackend(), model: FakeModel = FakeModel(),
+        _ backend: FakeBackend = FakeBackend(), model: FakeModel = FakeModel(), restored: [RestoredRequest] = [],
         _ change: (inout ServingConfiguration) -> Void = { _ in }
     ) throws {
         var configuration = ServingConfiguration()
@@ -26,7 +27,7 @@ struct TestServer: Sendable {
         logger.logLevel = .critical
         self.backend = backend
         app = try makeServingApplication(
-            configuration: configuration, model: model, backend: backend, metrics: registry,
+            configuration: configuration, model: model, backend: backend, restored: restored, metrics: registry,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger)
     }
 

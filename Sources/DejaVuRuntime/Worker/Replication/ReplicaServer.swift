@@ -40,7 +40,7 @@ final class ReplicaServer {
     private unowned let core: WorkerCore
     private let server = StoreServer([:], readBytesMax: 1 << 20)
     private let landings = Landings()
-    private var offered: [Receiver: String] = [:]
+    private var offered: [Receiver: (name: String, store: StageStore)] = [:]
     private(set) var listener: LinkListener?
 
     init(core: WorkerCore) { self.core = core }
@@ -102,17 +102,17 @@ final class ReplicaServer {
 
     func offer(_ store: StageStore, _ assignment: ReplicaAssignment) {
         let name = Self.storeName(pipeline: assignment.pipeline, layers: assignment.layers)
-        offered[.replica(assignment.id)] = name
+        offered[.replica(assignment.id)] = (name, store)
         server.offer(store, as: name)
     }
 
     /// Lets prompt stages find a stage. No effect if they do already.
     func offer(_ store: StageStore, of engine: EngineID, _ pipeline: PipelineID, _ layers: LayerRange) {
         let name = Self.storeName(pipeline: pipeline, layers: layers)
-        guard offered[.stage(engine)] != name else { return }
+        guard offered[.stage(engine)]?.name != name else { return }
         withdraw(engine)
         store.setLanded(Self.landed(core.bound, landings, .stage(engine)))
-        offered[.stage(engine)] = name
+        offered[.stage(engine)] = (name, store)
         server.offer(store, as: name)
     }
 
@@ -121,6 +121,8 @@ final class ReplicaServer {
     func withdraw(_ engine: EngineID) { withdraw(.stage(engine)) }
 
     private func withdraw(_ receiver: Receiver) {
-        if let name = offered.removeValue(forKey: receiver) { server.withdraw(name) }
+        if let offer = offered.removeValue(forKey: receiver) { server.withdraw(offer.name) }
     }
+
+    func store(of replica: ReplicaID) -> StageStore? { offered[.replica(replica)]?.store }
 }

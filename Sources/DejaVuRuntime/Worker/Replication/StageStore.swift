@@ -220,6 +220,16 @@ package final class StageStore: KVStore {
         }
     }
 
+    /// The tokens of a sequence from position 0 on, as far as passes and committed frames have brought them.
+    package func knownTokens(of sequence: SequenceID) -> [TokenID] {
+        let landed = state.withLock { state in
+            let mark = state.ledger.watermark(of: sequence, layers: layers)
+            return state.ledger.tokens(of: sequence, in: 0..<mark).map { Array($0) } ?? []
+        }
+        let told = tokens.text(of: sequence, in: 0..<tokens.count(of: sequence))?.tokens ?? []
+        return told.count > landed.count ? told : landed
+    }
+
     // MARK: KVStore
 
     package func open(_ ticket: Ticket, tokens: [TokenID]) async throws(DejaVuError) {
