@@ -16,7 +16,8 @@ struct DejaVuCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             ServeCommand.self, WorkerCommand.self, ChatCommand.self, InspectCommand.self, StatusCommand.self,
-            PlanCommand.self, ProfileCommand.self, BenchCommand.self, SimulateCommand.self, ReplayCommand.self,
+            DrainCommand.self, PlanCommand.self, ProfileCommand.self, BenchCommand.self, SimulateCommand.self,
+            ReplayCommand.self,
             CheckCommand.self,
         ])
 }

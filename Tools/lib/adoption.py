@@ -1,9 +1,10 @@
-"""Verifications of the server's own end: it is killed and started again."""
+"""Verifications of the server's own end: it is killed and started again, and its workers are, one after the other."""
 import http.client
 import json
 import pathlib
 import random
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -201,3 +202,73 @@ def orphans(options):
             server.process.wait()
             wait_until(lambda: all(is_gone(w, s) for w, s in workers.items()), "the orphans have ended", 30)
 
+
+@check
+def rolling(options):
+    """Every worker drained and the server itself restarted under 16 streams: texts equal, nothing computed again."""
+    count = 4 if options.quick else 16
+    jobs = jobs_of(count, 200 if options.quick else 400)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (options.binary, options.model, "--stages", 2, "--threads", 1, "--context", 1024,
+                     "--state-dir", pathlib.Path(folder, "state"), "--listen", f"127.0.0.1:{free_port()}")
+        server = Server(*arguments)
+        try:
+            undisturbed = follow_all(server.url, jobs, ["key"], "undisturbed")
+            for client in undisturbed:
+                client.thread.join()
+            wanted = [client.texts() for client in undisturbed]
+            server.wait_for_replicas()
+            stop = threading.Event()
+            errors, rounds = [], [0]
+
+            def load(index):
+                try:
+                    while not stop.is_set():
+                        rounds[0] += 1
+                        client = Client(server_url, jobs[index], f"load-{index}-{rounds[0]}", "key")
+                        client.thread.join()
+                        expect(client.error is None, f"stream {index} was refused: {client.error}")
+                        expect(client.done and client.texts() == wanted[index], f"stream {index} has another text")
+                except Exception as error:  # noqa: BLE001
+                    errors.append(error)
+
+            server_url = server.url
+            threads = [threading.Thread(target=load, args=(index,)) for index in range(count)]
+            for thread in threads:
+                thread.start()
+            try:
+                before = {w["name"]: w["process_id"] for w in get_json(server.url + "/cluster")["cluster"]["workers"]}
+                for name in sorted(before):
+                    drained = subprocess.run(
+                        [options.binary, "drain", name, "--url", server.url, "--json", "--timeout", "120"],
+                        capture_output=True, text=True, timeout=150)
+                    expect(drained.returncode == 0, f"drain {name} ended with {drained.returncode}: {drained.stderr}")
+                    expect(json.loads(drained.stdout)["name"] == name, drained.stdout)
+                    wait_until(lambda: any(
+                        w["name"] == name and w["process_id"] != before[name]
+                        for w in get_json(server.url + "/cluster")["cluster"]["workers"]), f"{name} is back")
+                    server.wait_for_replicas()
+                cluster = get_json(server.url + "/cluster")["cluster"]
+                expect(cluster["workers_lost"] == 0 and cluster["positions_run_again"] == 0,
+                       f"{cluster['workers_lost']} lost, {cluster['positions_run_again']} positions run again")
+                print(f"  {len(before)} workers drained and replaced, {cluster['workers_left']} left in peace")
+                server.process.send_signal(signal.SIGKILL)
+                server.process.wait()
+                server.close()
+                server = Server(*arguments)
+                server.wait_for_replicas()
+                cluster = get_json(server.url + "/cluster")["cluster"]
+                expect(cluster["workers_adopted"] == len(before), f"{cluster['workers_adopted']} workers adopted")
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+            expect(not errors, f"{errors[:1]}")
+            cluster = get_json(server.url + "/cluster")["cluster"]
+            expect(cluster["positions_run_again"] == 0, f"{cluster['positions_run_again']} positions run again")
+            unknown = subprocess.run([options.binary, "drain", "nobody", "--url", server.url],
+                                     capture_output=True, text=True, timeout=30)
+            expect(unknown.returncode == 1 and "nobody" in unknown.stderr, f"drain nobody: {unknown}")
+            print(f"  {rounds[0]} streams, all texts equal")
+        finally:
+            server.close()

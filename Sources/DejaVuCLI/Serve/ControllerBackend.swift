@@ -29,6 +29,7 @@ struct ControllerBackend: GenerationBackend {
         }
     }
 
+    func drainWorker(_ worker: WorkerID) { controller.drainWorker(worker) }
     func cancel(_ request: RequestID) { controller.cancel(request) }
     func finish(_ request: RequestID, choice: Int) { controller.finish(request, choice: choice) }
     func killWorker(_ process: Int32) -> Bool { controller.killLocalWorker(process) }

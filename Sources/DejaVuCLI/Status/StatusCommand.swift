@@ -1,9 +1,6 @@
 import ArgumentParser
-import AsyncHTTPClient
 import DejaVuCore
 import Foundation
-import NIOCore
-import NIOHTTP1
 
 /// What a running server says of itself.
 struct StatusCommand: AsyncParsableCommand {
@@ -26,13 +23,7 @@ struct StatusCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let client = HTTPClient(eventLoopGroupProvider: .singleton)
-        let body: Data
-        do { body = try await fetch(client) } catch {
-            try? await client.shutdown()
-            throw error
-        }
-        try await client.shutdown()
+        let body = try await ClusterClient.with(url: url, apiKey: apiKey) { try await $0.cluster() }
         if json {
             print(String(decoding: body, as: UTF8.self))
             return
@@ -72,19 +63,6 @@ struct StatusCommand: AsyncParsableCommand {
                 + " \(status.positionsAtRisk) positions to run again")
         if let last = status.lastRecovery { print("  last recovery: \(last.text)") }
         if !status.ready { throw ExitCode.failure }
-    }
-
-    private func fetch(_ client: HTTPClient) async throws -> Data {
-        var request = HTTPClientRequest(url: url + "/cluster")
-        if let apiKey { request.headers.add(name: "authorization", value: "Bearer \(apiKey)") }
-        let response: HTTPClientResponse
-        do { response = try await client.execute(request, timeout: .seconds(10)) } catch {
-            throw DejaVuError(.unavailable, "no server answers at \(url): \(error)")
-        }
-        guard response.status.code == 200 else {
-            throw DejaVuError(.refused, "\(url) answered with status \(response.status.code)")
-        }
-        return Data(try await response.body.collect(upTo: 16 << 20).readableBytesView)
     }
 
     private struct Answer: Decodable { let cluster: Cluster }

@@ -283,6 +283,9 @@ package final class ControllerService: Sendable {
     /// Process ids of the local workers that live.
     package var localProcessIDs: [Int32] { supervisor.processIDs }
 
+    /// Lets a worker hand its stages over to others and end. No effect on one that is not there.
+    package func drainWorker(_ worker: WorkerID) { onLoop { $0.perform(.drainWorker(worker)) } }
+
     /// Kills a worker that this controller has started, as `kill -9` would.
     ///
     /// - Returns: whether there is such a process.

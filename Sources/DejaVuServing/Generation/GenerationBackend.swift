@@ -32,6 +32,9 @@ package protocol GenerationBackend: Sendable {
     /// A stop string ended this choice.
     func finish(_ request: RequestID, choice: Int)
 
+    /// Lets a worker hand its stages over to others and end. Unknown ones are ignored.
+    func drainWorker(_ worker: WorkerID)
+
     /// Kills a worker of this machine, as a demonstration.
     ///
     /// - Returns: whether there was one with this process id.
@@ -42,5 +45,6 @@ package protocol GenerationBackend: Sendable {
 
 /// What one without workers, and that outlives no server, has no use for.
 extension GenerationBackend {
+    package func drainWorker(_ worker: WorkerID) {}
     package func follow(_ request: RequestID, to mailbox: GenerationMailbox) {}
 }

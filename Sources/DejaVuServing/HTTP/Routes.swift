@@ -8,6 +8,7 @@ enum Route: String, Sendable, CaseIterable {
     case ready = "/ready"
     case metrics = "/metrics"
     case cluster = "/cluster"
+    case clusterDrain = "/cluster/drain"
     case models = "/v1/models"
     case model = "/v1/models/{id}"
     case chat = "/v1/chat/completions"
@@ -41,7 +42,9 @@ enum Route: String, Sendable, CaseIterable {
     /// The method besides HEAD and OPTIONS.
     var method: HTTPRequest.Method {
         switch self {
-        case .chat, .completions, .tokenize, .detokenize, .requestCancel, .demoKill: .post
+        case .chat, .completions, .tokenize, .detokenize, .requestCancel, .clusterDrain,
+            .demoKill:
+            .post
         default: .get
         }
     }

@@ -37,6 +37,7 @@ struct ServingService: Sendable {
         case .ready: return await ready()
         case .metrics: return await metricsText()
         case .cluster: return await cluster()
+        case .clusterDrain: return try await clusterDrain(request)
         case .models: return models()
         case .model: return try oneModel(exchange.argument)
         case .tokenize: return try await tokenize(request)

@@ -35,6 +35,7 @@ extension ClusterStatus {
             $0.key("prompt_rows", Int(clamping: counters.promptRows))
             $0.key("passes_completed", Int(clamping: counters.passesCompleted))
             $0.key("workers_lost", Int(clamping: counters.workersLost))
+            $0.key("workers_left", Int(clamping: counters.workersLeft))
             $0.key("recoveries", Int(clamping: counters.recoveries))
             $0.key("takeovers", Int(clamping: counters.takeovers))
             $0.key("workers_adopted", Int(clamping: counters.workersAdopted))

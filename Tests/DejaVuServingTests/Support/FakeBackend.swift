@@ -30,6 +30,7 @@ final class FakeBackend: GenerationBackend {
         var finished: [(RequestID, Int)] = []
         var status: ClusterStatus
         var killed: [Int32] = []
+        var drained: [WorkerID] = []
         var followed: [RequestID: GenerationMailbox] = [:]
         var waiters: [(condition: @Sendable (FakeBackend.Snapshot) -> Bool, CheckedContinuation<Void, Never>)] = []
     }
@@ -109,6 +110,10 @@ final class FakeBackend: GenerationBackend {
         }
         wake()
     }
+
+    func drainWorker(_ worker: WorkerID) { state.withLock { $0.drained.append(worker) } }
+    /// Workers that were asked to leave.
+    var drained: [WorkerID] { state.withLock { $0.drained } }
 
     func follow(_ request: RequestID, to mailbox: GenerationMailbox) {
         state.withLock { $0.followed[request] = mailbox }
