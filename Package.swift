@@ -78,7 +78,7 @@ let package = Package(
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror", "-ffp-contract=off"])]),
         .target(name: "CLinux"),
         .target(name: "CChecksum", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
-        module("DejaVuGGML", ["DejaVuCore", "CGGML", "CKernels"]),
+        module("DejaVuGGML", ["DejaVuCore", "CGGML", "CKernels", "CLinux"]),
         module("DejaVuGGMLStore", ["DejaVuCore", "DejaVuKV", "DejaVuLib", "DejaVuGGML"]),
         module("DejaVuModel", ["DejaVuCore", "DejaVuEngine", "DejaVuGGUF", "DejaVuGGML"]),
 

@@ -27,6 +27,7 @@ package enum EngineBenchmark {
         var options = StageEngineOptions(
             layers: LayerRange(0, model.layerCount), cellCount: run * (decodeBatch + [1]).reduce(1, max))
         options.threadCount = threads
+        options.spreadsThreads = true
         options.kernelSet = kernelSet
         var bench = Bench(
             engine: try GGMLStageEngine(file: file, options: options), vocabularySize: model.vocabularySize, run: run)

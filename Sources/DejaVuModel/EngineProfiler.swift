@@ -45,6 +45,7 @@ package enum EngineProfiler {
         let cells = runs.map { $0.0 * CellRun.count(forPositions: $0.1) }.reduce(CellRun.granularity, max)
         var engineOptions = StageEngineOptions(layers: LayerRange(0, model.layerCount), cellCount: cells)
         engineOptions.threadCount = options.threads
+        engineOptions.spreadsThreads = true
         engineOptions.kernelSet = options.kernelSet
         var trial = ProfileTrial(
             engine: try GGMLStageEngine(file: file, options: engineOptions), vocabularyCount: model.vocabularySize)

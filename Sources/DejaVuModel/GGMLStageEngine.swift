@@ -33,7 +33,7 @@ package final class GGMLStageEngine: StageEngine {
         let model = try DecoderDescription(file: file)
         try options.check(model: model)
         let backend = try Backend(
-            name: options.backend, threadCount: options.threadCount, processors: options.processors)
+            name: options.backend, threadCount: options.threadCount, spreadsThreads: options.spreadsThreads)
         guard backend.runsHostKernels else {
             throw DejaVuError(.unsupported, "attention is computed on the CPU only, not on \(backend.name)")
         }

@@ -9,8 +9,8 @@ package struct StageEngineOptions: Sendable {
     package var backend = "CPU"
     /// Compute threads, the calling one among them; never more than cores, since they spin.
     package var threadCount = 1
-    /// Processors that the compute threads are bound to, the calling one included; empty for any.
-    package var processors: [Int] = []
+    /// Give each of several compute threads processors of its own. Binds the calling thread.
+    package var spreadsThreads = false
     package var kernelSet = KernelSet.reference
     /// Longer passes are computed in parts of this many rows, which bounds the memory to compute in.
     package var rowCountMax = 512

@@ -20,8 +20,8 @@ int clinux_pidfd_reap(int pidfd, int *signalled, int *status);
 /// A pipe whose ends children do not inherit: `ends[0]` reads what `ends[1]` writes.
 int clinux_pipe(int ends[2]);
 
-/// Binds the calling thread to one CPU.
-int clinux_pin_thread(int cpu);
+/// Lets the calling thread run on these CPUs alone. Threads that it makes from then on inherit that.
+int clinux_bind_thread(const int *cpus, int count);
 
 /// The lowest CPU at or after `from` that this process may run on, or -ENOENT.
 int clinux_allowed_cpu(int from);

@@ -98,6 +98,7 @@ enum ModelSource: Sendable {
             return { (assignment, progress) throws(DejaVuError) in
                 var options = StageEngineOptions(layers: assignment.layers, cellCount: assignment.cellCount)
                 options.threadCount = threads
+                options.spreadsThreads = true
                 options.kernelSet = kernels
                 options.weightCache = weightCache
                 options.checksRewrites = checksRewrites
