@@ -14,6 +14,7 @@ struct ChaosClient: Sendable {
     struct Outcome: Sendable {
         /// One for each choice.
         var texts: [String]
+        /// When the first choice grew.
         var times: [ContinuousClock.Instant] = []
         /// nil if the answer is whole.
         var failure: String?
@@ -34,6 +35,22 @@ struct ChaosClient: Sendable {
         var outcome = Outcome(texts: Array(repeating: "", count: job.choiceCount))
         do { try await follow(job, &outcome) } catch { outcome.failure = "\(error)" }
         return outcome
+    }
+
+    /// Asks for what no worker survives.
+    ///
+    /// - Returns: what is wrong with the answer; nil if it is the error that names the cause.
+    func poison(_ token: TokenID) async -> String? {
+        var request = self.request("/v1/completions")
+        request.method = .POST
+        request.headers.add(name: "content-type", value: "application/json")
+        request.body = .bytes(ByteBuffer(string: ChaosJob.poisonJSON(token)))
+        do {
+            let response = try await http.execute(request, timeout: .minutes(30))
+            let body = String(buffer: try await response.body.collect(upTo: 1 << 16))
+            if response.status.code == 500, body.contains("\"poisoned\"") { return nil }
+            return "the poisonous request was answered with \(response.status.code): \(body.prefix(200))"
+        } catch { return "the poisonous request was not answered: \(error)" }
     }
 
     private func follow(_ job: ChaosJob, _ outcome: inout Outcome) async throws {
@@ -63,7 +80,7 @@ struct ChaosClient: Sendable {
                 for choice in chunk.choices ?? [] where !choice.text.isEmpty {
                     guard outcome.texts.indices.contains(choice.index) else { continue }
                     outcome.texts[choice.index] += choice.text
-                    outcome.times.append(now)
+                    if choice.index == 0 { outcome.times.append(now) }
                 }
             }
         }
@@ -126,8 +143,12 @@ struct ChaosCluster: Sendable, Decodable {
             && (!replicates || !hasSpares || stages.allSatisfy(\.replicaReady))
     }
 
-    func victims(_ target: FaultTarget) -> [Worker] {
-        switch target {
+    func victims(_ fault: PlannedFault) -> [Worker] {
+        if let stage = fault.stage {
+            let id = pipelines.first?.stages.dropFirst(stage).first?.worker
+            return workers.filter { $0.id == id }
+        }
+        return switch fault.target {
         case .stage: workers.filter { $0.stage != nil }
         case .standby: workers.filter { $0.stage == nil }
         case .any: workers

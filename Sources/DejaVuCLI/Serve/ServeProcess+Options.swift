@@ -61,8 +61,12 @@ extension ServeProcess {
         arguments += command.device.arguments(
             threads: threads, deviceMemoryBytes: device,
             replicaMemoryBytes: command.device.replicaMemory?.bytes ?? (overflow ? 1 << 50 : min(replicas, 1 << 50)))
-        arguments += command.logging.arguments
-        return LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
+        arguments += command.logging.arguments + command.faults.arguments
+        var workers = LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
+        if let seconds = command.faults.restartDelay {
+            (workers.restartDelayMin, workers.restartDelayMax) = (.seconds(seconds), .seconds(seconds))
+        }
+        return workers
     }
 
     /// One for each port, so that two servers on one machine do not meet; where the port is any, one that goes with the

@@ -19,6 +19,7 @@ struct ServeProcess {
     static let drainTime = TimeSpan.seconds(60)
 
     private let controller: ControllerService
+    private let trace: TraceFile?
     private let http: ServiceGroup
     private let ports: AsyncStream<Int>
     private let configuration: ServingConfiguration
@@ -34,8 +35,9 @@ struct ServeProcess {
             contextLength: try contextLength(command, source))
         let serving = try servingConfiguration(command)
         try serving.validate()
+        let trace = try command.traceOut.map { try TraceFile(path: $0, logger: logger) }
         let controller = try await ControllerService.start(
-            try controllerOptions(command, source, text.description.contextLength), logger: logger)
+            try controllerOptions(command, source, text.description.contextLength), observer: trace, logger: logger)
         if let address = controller.clusterAddress {
             logger.info("workers may join", metadata: ["address": "\(address)"])
         }
@@ -50,7 +52,7 @@ struct ServeProcess {
             let http = ServiceGroup(
                 configuration: ServiceGroupConfiguration(services: [application], logger: quiet))
             return ServeProcess(
-                controller: controller, http: http, ports: ports, configuration: serving,
+                controller: controller, trace: trace, http: http, ports: ports, configuration: serving,
                 modelName: text.description.name, logger: logger)
         } catch {
             await controller.stop()
@@ -88,6 +90,7 @@ struct ServeProcess {
         }
         let usage = await controller.status().emulation
         await controller.stop()
+        await trace?.finish()
         if let usage { Diagnostics.write(EmulationSummary(usage).text, to: STDOUT_FILENO) }
         if let outcome { throw Self.readable(outcome, configuration) }
     }

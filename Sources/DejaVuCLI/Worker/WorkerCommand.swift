@@ -37,6 +37,7 @@ struct WorkerCommand: AsyncParsableCommand {
     var name: String?
     @OptionGroup var device: DeviceOptions
     @OptionGroup var logging: LoggingOptions
+    @OptionGroup var faults: FaultOptions
     @Flag(help: .hidden)
     var local = false
 
@@ -60,7 +61,7 @@ struct WorkerCommand: AsyncParsableCommand {
             model: source.workerModel(
                 kernels: device.kernels, kvBytesMax: memory, replicaBytesMax: device.replicaMemory?.bytes ?? memory),
             logger: logger, meter: meter,
-            makeEngine: source.engineFactory(device, meter: meter, logger: logger))
+            makeEngine: faults.poisoning(source.engineFactory(device, meter: meter, logger: logger)))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
         let watcher = Task {
             var asked = false
@@ -76,7 +77,11 @@ struct WorkerCommand: AsyncParsableCommand {
     }
 
     private func options() throws -> WorkerOptions {
-        if local { return try LocalWorkerBrief.receive().options() }
+        if local {
+            var options = try LocalWorkerBrief.receive().options()
+            options.faultDirectory = faults.linkFaults
+            return options
+        }
         guard let join, let clusterKeyFile else { preconditionFailure("validated before") }
         var options = WorkerOptions(
             controller: try LinkAddress(parsing: join), key: try ClusterKey(file: clusterKeyFile),

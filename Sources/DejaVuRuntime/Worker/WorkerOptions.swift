@@ -61,6 +61,8 @@ package struct WorkerOptions: Sendable {
     package var orphanGrace: TimeSpan = .seconds(60)
     package var heartbeatInterval: TimeSpan = .milliseconds(100)
     package var linkLimits = LinkLimits()
+    /// Where the worker hears which faults to bring upon its own links; nil, the default, for none. For chaos alone.
+    package var faultDirectory: String?
 
     package init(controller: LinkAddress, key: ClusterKey, name: String, peerListening: PeerListening) {
         self.controller = controller

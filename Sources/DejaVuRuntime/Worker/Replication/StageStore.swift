@@ -30,12 +30,13 @@ package final class StageStore: KVStore {
     /// What frames say of the sequences' texts.
     package let tokens = TokenBook()
     private let memory: any StageMemory
+    private let tracer: WorkerTracer
     private let state: Mutex<State>
     /// Held while a frame's rows are written, from the last look at its ticket on.
     private let writing = Mutex(())
 
     package init(
-        name: String, stage: StageDescription, memory: any StageMemory,
+        name: String, stage: StageDescription, memory: any StageMemory, tracer: WorkerTracer = WorkerTracer(),
         landed: @escaping @Sendable (SequenceMark) -> Void = { _ in }
     ) {
         self.name = name
@@ -43,6 +44,7 @@ package final class StageStore: KVStore {
         rowBytes = memory.rowBytes
         numericClass = stage.numericClass
         self.memory = memory
+        self.tracer = tracer
         state = Mutex(
             State(
                 ledger: Ledger(layers: stage.layers, rowBytes: memory.rowBytes, numericClass: stage.numericClass),
@@ -190,7 +192,7 @@ package final class StageStore: KVStore {
         switch admission {
         case .land(let arrival):
             guard let cells else { preconditionFailure("\(header.span.sequence) is open without cells") }
-            return .land(StageLanding(store: self, arrival: arrival, cells: cells))
+            return .land(StageLanding(store: self, header: header, begun: now, arrival: arrival, cells: cells))
         case .known(let watermark): return .known(watermark: watermark)
         case .gap(let watermark): return .gap(watermark: watermark)
         case .refused(let refusal, _): throw Self.error(refusal, header.span)
@@ -246,6 +248,10 @@ package final class StageStore: KVStore {
         }
     }
 
+    fileprivate func traced(_ header: FrameHeader, from begun: Instant) {
+        tracer.landed(header, from: begun, to: MonotonicClock.now)
+    }
+
     fileprivate func abandon(_ id: ArrivalID, of sequence: SequenceID) {
         let quiet = state.withLock { state in
             state.forget(id, of: sequence)
@@ -285,12 +291,16 @@ extension StageStore.State {
 /// does not come whole.
 private final class StageLanding: FrameLanding {
     private let store: StageStore
+    private let header: FrameHeader
+    private let begun: Instant
     private let arrival: Arrival
     private let cells: CellRun
     private let rows = Mutex(ByteBuffer())
 
-    init(store: StageStore, arrival: Arrival, cells: CellRun) {
+    init(store: StageStore, header: FrameHeader, begun: Instant, arrival: Arrival, cells: CellRun) {
         self.store = store
+        self.header = header
+        self.begun = begun
         self.arrival = arrival
         self.cells = cells
     }
@@ -308,7 +318,9 @@ private final class StageLanding: FrameLanding {
 
     func finish(checksum: UInt32) async throws(DejaVuError) -> Int {
         let rows = self.rows.withLock { $0 }
-        return try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
+        let watermark = try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
+        store.traced(header, from: begun)
+        return watermark
     }
 
     func abandon() { store.abandon(arrival.id, of: arrival.span.sequence) }
