@@ -92,18 +92,9 @@ int clinux_pidfd_reap(int pidfd, int *signalled, int *status) {
 
 int clinux_pipe(int ends[2]) { return result(pipe2(ends, O_CLOEXEC)); }
 
-int clinux_pin_thread(int cpu) {
-    if (cpu < 0 || cpu >= CPU_SETSIZE) return -EINVAL;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    return result(sched_setaffinity(0, sizeof set, &set));
-}
-
 int clinux_allowed_cpu(int from) {
     cpu_set_t set;
     CPU_ZERO(&set);
-    // The process's own set, not the calling thread's, which may be pinned already.
     if (sched_getaffinity(getpid(), sizeof set, &set)) return -errno;
     for (int cpu = from < 0 ? 0 : from; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET(cpu, &set)) return cpu;

@@ -9,6 +9,10 @@ package final class Backend {
     package let threadCount: Int
     private let isCPU: Bool
 
+    /// How long the other threads spin for the next graph before they sleep, in units of 131,072 pauses of the
+    /// processor: some milliseconds, which covers the time between two passes of a busy server.
+    private static let pollLevel: UInt32 = 1
+
     /// The names that ggml was built with: `CPU`, and what else its build flags brought.
     package static var names: [String] {
         _ = GGMLLibrary.start
@@ -17,11 +21,9 @@ package final class Backend {
         }
     }
 
-    /// - Parameters:
-    ///   - threadCount: compute threads, the caller's among them. ggml's barrier spins, so never more than cores.
-    ///   - processors: the processors that the threads may run on, the calling thread included; empty for any.
+    /// - Parameter threadCount: compute threads, the caller's among them. ggml's barrier spins, so never more than cores.
     /// - Throws: `.notFound` if ggml has no such device, `.resourceExhausted` if it cannot be started.
-    package init(name: String = "CPU", threadCount: Int = 1, processors: [Int] = []) throws(DejaVuError) {
+    package init(name: String = "CPU", threadCount: Int = 1) throws(DejaVuError) {
         _ = GGMLLibrary.start
         precondition((1...Int(GGML_MAX_N_THREADS)).contains(threadCount), "\(threadCount) compute threads")
         guard let device = ggml_backend_dev_by_name(name) else {
@@ -40,12 +42,7 @@ package final class Backend {
             return
         }
         var parameters = ggml_threadpool_params_default(Int32(threadCount))
-        if !processors.isEmpty {
-            withUnsafeMutableBytes(of: &parameters.cpumask) { mask in
-                for processor in processors where processor >= 0 && processor < mask.count { mask[processor] = 1 }
-            }
-            parameters.strict_cpu = processors.count >= threadCount
-        }
+        parameters.poll = Self.pollLevel
         guard let pool = ggml_threadpool_new(&parameters) else {
             ggml_backend_free(raw)
             throw GGMLLibrary.error(.resourceExhausted, "\(threadCount) compute threads cannot be started")

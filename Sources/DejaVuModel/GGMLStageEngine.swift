@@ -32,8 +32,7 @@ package final class GGMLStageEngine: StageEngine {
     package init(file: GGUFFile, options: StageEngineOptions) throws(DejaVuError) {
         let model = try DecoderDescription(file: file)
         try options.check(model: model)
-        let backend = try Backend(
-            name: options.backend, threadCount: options.threadCount, processors: options.processors)
+        let backend = try Backend(name: options.backend, threadCount: options.threadCount)
         guard backend.runsHostKernels else {
             throw DejaVuError(.unsupported, "attention is computed on the CPU only, not on \(backend.name)")
         }

@@ -9,8 +9,6 @@ package struct StageEngineOptions: Sendable {
     package var backend = "CPU"
     /// Compute threads, the calling one among them; never more than cores, since they spin.
     package var threadCount = 1
-    /// Processors that the compute threads are bound to, the calling one included; empty for any.
-    package var processors: [Int] = []
     package var kernelSet = KernelSet.reference
     /// Longer passes are computed in parts of this many rows, which bounds the memory to compute in.
     package var rowCountMax = 512

@@ -154,18 +154,3 @@ private func withController(
     }
     #expect(error?.code == .invalidFile && error?.message.contains("/nonexistent/a.pem") == true)
 }
-
-@Test func worker_cpuThatIsNotThere_endsAndNamesIt() async throws {
-    var options = WorkerOptions(
-        controller: .tcp(host: "127.0.0.1", port: 1), key: key, name: "pinned", peerListening: .host(nil))
-    options.cpu = 100_000
-    let process = try WorkerProcess(
-        options: options, model: WorkerModel(profile, kvBytesMax: 1 << 30), logger: quiet
-    ) { (assignment, progress) throws(DejaVuError) in
-        try EmulatedEngine(
-            profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress)
-    }
-    let exit = await process.run()
-    #expect(exit.code == 1)
-    #expect(exit.reason.contains("100000"), "\(exit)")
-}

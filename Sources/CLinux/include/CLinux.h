@@ -26,9 +26,6 @@ int clinux_pidfd_reap(int pidfd, int *signalled, int *status);
 /// A pipe whose ends children do not inherit: `ends[0]` reads what `ends[1]` writes.
 int clinux_pipe(int ends[2]);
 
-/// Binds the calling thread to one CPU.
-int clinux_pin_thread(int cpu);
-
 /// The lowest CPU at or after `from` that this process may run on, or -ENOENT.
 int clinux_allowed_cpu(int from);
 

@@ -1,4 +1,3 @@
-import CLinux
 import DejaVuCore
 import DejaVuLib
 import Glibc
@@ -100,8 +99,7 @@ final class LocalSupervisor: Sendable {
     private func spawn(_ slot: Int) throws(DejaVuError) {
         let brief = LocalWorkerBrief(
             key: key.bytes, controller: controller, name: Self.namePrefix + "\(slot)", peerListening: peerListening,
-            orphanGrace: workers.orphanGrace, cpu: workers.pinsThreads ? cpu(of: slot) : nil,
-            encryption: encryption)
+            orphanGrace: workers.orphanGrace, encryption: encryption)
         let pipe = try brief.pipe()
         defer { close(pipe) }
         // The lock is held while the child is made, so that none can slip through a stop; its reaper waits for it, too.
@@ -196,15 +194,6 @@ final class LocalSupervisor: Sendable {
             if processIDs.isEmpty { break }
         }
         killer.cancel()
-    }
-
-    private func cpu(of slot: Int) -> Int? {
-        var cpu: Int32 = -1
-        for _ in 0...slot {
-            cpu = clinux_allowed_cpu(cpu + 1)
-            if cpu < 0 { return nil }
-        }
-        return Int(cpu)
     }
 
     private static var environment: [String] {

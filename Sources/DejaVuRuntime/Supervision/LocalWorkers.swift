@@ -7,8 +7,6 @@ package struct LocalWorkers: Sendable {
     package var executable = "/proc/self/exe"
     /// Its arguments, its name first: they must lead to `LocalWorkerBrief.receive`.
     package var arguments: [String]
-    /// Bind each worker's compute thread to a CPU of its own, as far as there are any.
-    package var pinsThreads = false
     /// How long they live without a controller, in case that another one takes them over.
     package var orphanGrace: TimeSpan = .seconds(60)
     /// The pause before a worker that ended is started again; doubles up to the maximum until one lives for `goodLife`.

@@ -41,12 +41,4 @@ package enum OSThread {
             throw DejaVuError(.resourceExhausted, "no thread for \(name): \(String(cString: strerror(result)))")
         }
     }
-
-    /// Binds the calling thread to a CPU.
-    package static func pin(to cpu: Int) throws(DejaVuError) {
-        let result = clinux_pin_thread(Int32(truncatingIfNeeded: cpu))
-        guard result == 0 else {
-            throw DejaVuError(.invalidArgument, "cannot run on CPU \(cpu): \(String(cString: strerror(-result)))")
-        }
-    }
 }

@@ -66,19 +66,13 @@ final class ComputeThread: Sendable {
     var rewriteMismatchCount: UInt64 { mismatches.load(ordering: .relaxed) }
     var hasEnded: Bool { ended.load(ordering: .acquiring) }
 
-    /// - Parameters:
-    ///   - cpu: bound to it if there is one.
-    ///   - report: called on the compute thread.
-    /// - Throws: `.resourceExhausted` if there is no thread, `.invalidArgument` if there is no such CPU.
+    /// - Parameter report: called on the compute thread.
+    /// - Throws: `.resourceExhausted` if there is no thread.
     func start(
-        cpu: Int?, makeEngine: @escaping EngineFactory, report: @escaping @Sendable (ComputeReport) -> Void
+        makeEngine: @escaping EngineFactory, report: @escaping @Sendable (ComputeReport) -> Void
     ) throws(DejaVuError) {
-        if let cpu, clinux_allowed_cpu(Int32(truncatingIfNeeded: cpu)) != Int32(truncatingIfNeeded: cpu) {
-            throw DejaVuError(.invalidArgument, "this process may not run on CPU \(cpu)", subject: "cpu")
-        }
         // ggml keeps large arrays on the stack.
         try OSThread.start("compute", stackBytes: 8 << 20) {
-            if let cpu { try? OSThread.pin(to: cpu) }
             // Emulated devices must wake up in time.
             clinux_set_timer_slack(1000)
             var loop = ComputeLoop(thread: self, makeEngine: makeEngine, report: report)

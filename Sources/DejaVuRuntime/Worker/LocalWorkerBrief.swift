@@ -15,19 +15,17 @@ package struct LocalWorkerBrief: Hashable, Sendable {
     package var name: String
     package var peerListening: PeerListening
     package var orphanGrace: TimeSpan
-    package var cpu: Int?
     package var encryption: LinkEncryption
 
     package init(
         key: [UInt8], controller: LinkAddress, name: String, peerListening: PeerListening, orphanGrace: TimeSpan,
-        cpu: Int?, encryption: LinkEncryption
+        encryption: LinkEncryption
     ) {
         self.key = key
         self.controller = controller
         self.name = name
         self.peerListening = peerListening
         self.orphanGrace = orphanGrace
-        self.cpu = cpu
         self.encryption = encryption
     }
 
@@ -36,7 +34,6 @@ package struct LocalWorkerBrief: Hashable, Sendable {
         var options = WorkerOptions(
             controller: controller, key: try ClusterKey(bytes: key), name: name, peerListening: peerListening)
         options.orphanGrace = orphanGrace
-        options.cpu = cpu
         options.encryption = encryption
         return options
     }
@@ -94,7 +91,6 @@ extension LocalWorkerBrief: WireValue {
             if let host { writer.write(host) }
         }
         writer.write(orphanGrace)
-        writer.write(cpu ?? -1 as Int)
         writer.write(encryption)
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -108,8 +104,6 @@ extension LocalWorkerBrief: WireValue {
         default: throw DejaVuError(.network, "malformed message: unknown way to listen")
         }
         orphanGrace = try TimeSpan(from: &reader)
-        let cpu = try reader.read(Int64.self)
-        self.cpu = cpu < 0 ? nil : Int(cpu)
         encryption = try LinkEncryption(from: &reader)
     }
 }

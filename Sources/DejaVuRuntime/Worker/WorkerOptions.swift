@@ -60,8 +60,6 @@ package struct WorkerOptions: Sendable {
     /// How long the worker lives without a controller, and how long it tries to reach the first one.
     package var orphanGrace: TimeSpan = .seconds(60)
     package var heartbeatInterval: TimeSpan = .milliseconds(100)
-    /// The CPU of the compute thread; nil leaves it to the kernel.
-    package var cpu: Int?
     package var linkLimits = LinkLimits()
 
     package init(controller: LinkAddress, key: ClusterKey, name: String, peerListening: PeerListening) {

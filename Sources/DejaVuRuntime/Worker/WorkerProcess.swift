@@ -47,7 +47,7 @@ package final class WorkerProcess: Sendable {
         let exit: WorkerExit
         do throws(DejaVuError) {
             let core = await start(compute, on: loop)
-            try compute.start(cpu: options.cpu, makeEngine: makeEngine) { report in
+            try compute.start(makeEngine: makeEngine) { report in
                 loop.execute { core.value.computeReported(report) }
             }
             exit = await withCheckedContinuation { continuation in
