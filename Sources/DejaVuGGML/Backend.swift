@@ -21,7 +21,7 @@ package final class Backend {
         }
     }
 
-    /// - Parameter threadCount: compute threads, the caller's among them. ggml's barrier spins, so never more than cores.
+    /// - Parameter threadCount: compute threads, the caller's among them; never more than cores, since they spin.
     /// - Throws: `.notFound` if ggml has no such device, `.resourceExhausted` if it cannot be started.
     package init(name: String = "CPU", threadCount: Int = 1) throws(DejaVuError) {
         _ = GGMLLibrary.start

@@ -55,10 +55,11 @@ let key: ClusterKey = .random()
 func worker(
     joining address: LinkAddress, name: String, key: ClusterKey = key, peers: PeerListening = .host(nil),
     profile: ModelProfile = profile, grace: TimeSpan = .seconds(5), meter: EmulationMeter = EmulationMeter(),
-    replicaBytesMax: Int = 1 << 30
+    replicaBytesMax: Int = 1 << 30, faultDirectory: String? = nil
 ) throws -> WorkerProcess {
     var options = WorkerOptions(controller: address, key: key, name: name, peerListening: peers)
     options.orphanGrace = grace
+    options.faultDirectory = faultDirectory
     return try WorkerProcess(
         options: options, model: WorkerModel(profile, kvBytesMax: 1 << 30, replicaBytesMax: replicaBytesMax),
         logger: quiet

@@ -21,11 +21,13 @@ import Testing
         case .hello: names.insert("hello")
         case .hidden: names.insert("hidden")
         case .heartbeats: names.insert("heartbeats")
+        case .traceWanted: names.insert("trace wanted")
+        case .trace: names.insert("trace")
         case .control(_, let message): names.insert("control \("\(message)".prefix { $0 != "(" })")
         case .report(_, let message): names.insert("report \("\(message)".prefix { $0 != "(" })")
         }
     }
-    #expect(names.count == 3 + 16 + 16)
+    #expect(names.count == 5 + 16 + 16)
 }
 
 @Test func envelope_everyPrefix_throws() throws {
@@ -49,6 +51,7 @@ import Testing
     for _ in 0..<20_000 {
         let message = random.envelope().message
         var bytes = [UInt8](message.header.readableBytesView)
+        guard !bytes.isEmpty else { continue }
         for _ in 0..<random.generator.next(in: 1...4) {
             let value = [0, 1, 0x7F, 0x80, 0xFF, UInt8(truncatingIfNeeded: random.generator.next())]
             bytes[random.number(bytes.count)] = value[random.number(value.count)]

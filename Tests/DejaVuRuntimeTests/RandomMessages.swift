@@ -193,12 +193,37 @@ struct RandomMessages {
         return usage
     }
 
+    mutating func instant() -> Instant { Instant(nanoseconds: Int64(generator.next() >> 2)) }
+
+    mutating func traceRecord() -> TraceRecord {
+        switch number(3) {
+        case 0:
+            return .pass(
+                TracedPass(
+                    pass: id(), pipeline: id(), epoch: id(), stageIndex: number(100), start: instant(), span: span(),
+                    rows: number(1000), steps: number(1000), chunks: number(1000)))
+        case 1: return .bubble(start: instant(), span: span())
+        default:
+            let first = number(1000)
+            return .transfer(
+                TracedTransfer(
+                    kind: number(2) == 0 ? .replica : .feed,
+                    sequence: id(), layers: layers(), positions: first..<first + number(1000), bytes: number(),
+                    writer: id(), start: instant(), span: span()))
+        }
+    }
+
     mutating func envelope() -> Envelope {
-        switch number(5) {
+        switch number(7) {
         case 0: return .hello(hello())
         case 1: return .control(term(), controllerMessage())
         case 2: return .report(term(), workerMessage())
         case 3: return .heartbeats(at: text())
+        case 4: return .traceWanted
+        case 5:
+            return .trace(
+                TraceBatch(
+                    sentAt: instant(), dropped: number(), records: (0..<number(6)).map { _ in traceRecord() }))
         default:
             return .hidden(
                 term(), pass(), stageIndex: number(100),

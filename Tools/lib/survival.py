@@ -5,6 +5,7 @@ import pathlib
 import random
 import re
 import signal
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -14,6 +15,7 @@ from lib import resumable
 from lib.checks import PROMPTS, check, expect, tool
 from lib.client import complete, get_json, get_text, stream_tokens
 from lib.cuttable import CuttableProxy
+from lib.processes import pss_bytes, tree
 from lib.server import Server, children_of
 
 
@@ -150,20 +152,67 @@ def chat(options):
 
 @check
 def chaos(options):
-    """Workers killed, stopped and slowed under load, over topologies and roles: all texts equal, no error."""
-    plans = [("--standbys 1", "kill", "stage", 30), ("--standbys 1", "kill,pause,slow", "any", 30),
-             ("--stages 2 --standbys 1", "kill", "any", 50), ("--stages 2 --standbys 0", "kill", "stage", 30),
-             ("--stages 3 --standbys 1", "kill,pause", "any", 60),
-             ("--prompt-stages 1 --token-stages 1 --disaggregate-above 4 --standbys 1", "kill,pause", "any", 30),
-             ("--prompt-stages 1 --token-stages 2 --disaggregate-above 4 --standbys 0", "kill", "stage", 30)]
+    """Workers and links struck under load, over topologies and roles, and poison: all texts equal, no error."""
+    links = "cut,silence,corrupt,drain"
+    split = "--prompt-stages 1 --token-stages {} --disaggregate-above 4 --standbys {}"
+    plans = [("--standbys 1", "kill", "stage", 50), ("--stages 2 --standbys 1", "kill", "any", 60),
+             ("--stages 2 --standbys 0", "kill", "stage", 40), ("--stages 3 --standbys 1", "kill", "any", 50),
+             ("--standbys 1", "pause,slow", "any", 20), ("--stages 3 --standbys 1", "kill,pause,slow", "any", 20),
+             ("--standbys 1", links, "any", 20), ("--stages 2 --standbys 1", links, "any", 40),
+             ("--stages 2 --standbys 0", links, "any", 20), ("--standbys 1", "poison", "any", 5),
+             ("--stages 2 --standbys 1", "poison,kill", "any", 10),
+             (split.format(1, 1), "kill,pause", "any", 30), (split.format(2, 0), "kill", "stage", 30),
+             (split.format(1, 1), "kill,cut,silence", "prompt", 20), (split.format(1, 1), links, "token", 20),
+             (split.format(1, 1), "poison,kill", "any", 10)]
     if options.quick:
-        plans = [("--standbys 1", "kill", "any", 2), ("--stages 2 --standbys 1", "kill,pause", "stage", 3)]
+        plans = [("--standbys 1", "kill", "any", 2), ("--stages 2 --standbys 1", "kill,pause", "stage", 3),
+                 ("--stages 2 --standbys 1", links + ",poison", "any", 5),
+                 (split.format(1, 1), links + ",kill,poison", "any", 5)]
     for topology, faults, target, count in plans:
         command = [options.binary, "bench", "chaos", options.model, "--kills", count, "--faults", faults,
                    "--target", target, "--tokens", 60 if options.quick else 120,
-                   "--concurrency", 4 if options.quick else 8, "--", "--threads", 1, *topology.split()]
+                   "--concurrency", 4 if options.quick else 8, "--", "--threads", 1, "--restart-delay", 1,
+                   *topology.split()]
         print(f"  serve {topology}:", flush=True)
         subprocess.run([str(part) for part in command], check=True)
+
+
+@check
+def chaos_soak(options):
+    """A quarter of an hour with a random fault every few seconds: memory level, every text equal, nothing left held."""
+    with tempfile.TemporaryDirectory() as folder:
+        token = 5
+        made_for_it = ["--link-faults", folder, "--poison-token", token]
+        with Server(options.binary, options.model, "--stages", 2, "--threads", 1, "--restart-delay", 1,
+                    *made_for_it) as server:
+            server.wait_for_replicas()
+            used, ending = [], threading.Event()
+
+            def sample():
+                while not ending.wait(5):
+                    used.append(pss_bytes(tree(server.process.pid)) / 2**20)
+            sampler = threading.Thread(target=sample)
+            sampler.start()
+            command = [options.binary, "bench", "chaos", "--url", server.url, *made_for_it, "--faults", "all",
+                       "--target", "any", "--relentless", "--calm", "1-6", "--seconds", 60 if options.quick else 900]
+            try:
+                subprocess.run([str(part) for part in command], check=True)
+            finally:
+                ending.set()
+                sampler.join()
+            third = len(used) // 3
+            middle, last = statistics.median(used[third:2 * third]), statistics.median(used[2 * third:])
+            print(f"  memory of all processes: {middle:.0f} MiB in the middle, {last:.0f} in the end")
+            expect(last <= middle * 1.1 + 4, f"memory grew from {middle:.0f} to {last:.0f} MiB")
+            expect(any(is_empty(server.url) for _ in range(100)), "sequences or their cells are left over")
+
+
+def is_empty(url):
+    """Whether nothing runs and no cell is held; a probe may be on its way."""
+    cluster = get_json(url + "/cluster")["cluster"]
+    time.sleep(0.1)
+    return (cluster["sequences_running"] == 0 and cluster["sequences_parked"] == 0 and
+            all(pipeline["cells_used"] == 0 for pipeline in cluster["pipelines"]))
 
 
 @check

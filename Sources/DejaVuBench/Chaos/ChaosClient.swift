@@ -14,6 +14,7 @@ struct ChaosClient: Sendable {
     struct Outcome: Sendable {
         /// One for each choice.
         var texts: [String]
+        /// When the first choice grew.
         var times: [ContinuousClock.Instant] = []
         /// nil if the answer is whole.
         var failure: String?
@@ -34,6 +35,22 @@ struct ChaosClient: Sendable {
         var outcome = Outcome(texts: Array(repeating: "", count: job.choiceCount))
         do { try await follow(job, &outcome) } catch { outcome.failure = "\(error)" }
         return outcome
+    }
+
+    /// Asks for what no worker survives.
+    ///
+    /// - Returns: what is wrong with the answer; nil if it is the error that names the cause.
+    func poison(_ token: TokenID) async -> String? {
+        var request = self.request("/v1/completions")
+        request.method = .POST
+        request.headers.add(name: "content-type", value: "application/json")
+        request.body = .bytes(ByteBuffer(string: ChaosJob.poisonJSON(token)))
+        do {
+            let response = try await http.execute(request, timeout: .minutes(30))
+            let body = String(buffer: try await response.body.collect(upTo: 1 << 16))
+            if response.status.code == 500, body.contains("\"poisoned\"") { return nil }
+            return "the poisonous request was answered with \(response.status.code): \(body.prefix(200))"
+        } catch { return "the poisonous request was not answered: \(error)" }
     }
 
     private func follow(_ job: ChaosJob, _ outcome: inout Outcome) async throws {
@@ -63,7 +80,7 @@ struct ChaosClient: Sendable {
                 for choice in chunk.choices ?? [] where !choice.text.isEmpty {
                     guard outcome.texts.indices.contains(choice.index) else { continue }
                     outcome.texts[choice.index] += choice.text
-                    outcome.times.append(now)
+                    if choice.index == 0 { outcome.times.append(now) }
                 }
             }
         }
@@ -129,11 +146,38 @@ struct ChaosCluster: Sendable, Decodable {
             && (!replicates || !hasSpares || copied.allSatisfy(\.replicaReady))
     }
 
-    func victims(_ target: FaultTarget) -> [Worker] {
-        switch target {
-        case .stage: workers.filter { $0.stage != nil }
-        case .standby: workers.filter { $0.stage == nil }
-        case .any: workers
+    func victims(_ fault: PlannedFault) -> [Worker] {
+        let struck = pipelines.filter { fault.target.includes($0) }
+        switch fault.target {
+        case .standby: return workers.filter { $0.stage == nil }
+        case .any: return workers
+        case .stage, .prompt, .token:
+            let stages = fault.stage.map { Array(struck.first?.stages.dropFirst($0).prefix(1) ?? []) }
+            let ids = Set((stages ?? struck.flatMap(\.stages)).compactMap(\.worker))
+            return workers.filter { ids.contains($0.id) }
+        }
+    }
+
+    /// What a worker is there for.
+    func role(of worker: Worker) -> ChaosRole {
+        guard let pipeline = pipelines.first(where: { $0.stages.contains { $0.worker == worker.id } }) else {
+            return .standby
+        }
+        return switch pipeline.role {
+        case "prompt": .promptStage
+        case "token": .tokenStage
+        default: .stage
+        }
+    }
+}
+
+extension FaultTarget {
+    fileprivate func includes(_ pipeline: ChaosCluster.Pipeline) -> Bool {
+        switch self {
+        case .stage: true
+        case .prompt: pipeline.role == "prompt"
+        case .token: pipeline.role != "prompt"
+        case .standby, .any: false
         }
     }
 }

@@ -1,20 +1,5 @@
 package import DejaVuCore
 
-/// What is done to a worker.
-package enum Fault: String, Hashable, Sendable, Codable, CaseIterable {
-    /// `kill -9`.
-    case kill
-    /// Stopped for a while, then continued: a process that the system did not run.
-    case pause
-    /// Stopped and continued in turns: a process that gets half of its time.
-    case slow
-}
-
-/// Which workers are struck.
-package enum FaultTarget: String, Hashable, Sendable, Codable, CaseIterable {
-    case stage, standby, any
-}
-
 /// A load, and the faults that are brought upon the workers meanwhile.
 package struct ChaosConfiguration: Hashable, Sendable, Codable {
     /// The server; it and its workers run on this machine.
@@ -25,6 +10,10 @@ package struct ChaosConfiguration: Hashable, Sendable, Codable {
     /// Different requests; they are sent over and over.
     package var jobCount = 8
     package var faultCount = 10
+    /// Faults at given times, in place of `faultCount` random ones; nothing is waited for between them.
+    package var schedule: ChaosSchedule?
+    /// Strike no more after so long.
+    package var secondsMax: Double?
     package var faults = [Fault.kill]
     package var target = FaultTarget.stage
     /// Between the moment when all is well again and the next fault, drawn evenly.
@@ -36,6 +25,10 @@ package struct ChaosConfiguration: Hashable, Sendable, Codable {
     /// How long the server may take until all is well again.
     package var recoverySecondsMax = 120.0
     package var seed: UInt64 = 1
+    /// Where the server's workers take orders for faults of their links; nil if they have no relays.
+    package var linkFaultDirectory: String?
+    /// The token that the server's workers do not survive; nil if there is none.
+    package var poisonToken: TokenID?
 
     package init(url: String) { self.url = url }
 
@@ -47,11 +40,19 @@ package struct ChaosConfiguration: Hashable, Sendable, Codable {
         try require((1...256).contains(concurrency), "the concurrency is 1 to 256")
         try require((1...4096).contains(tokenCount), "an answer has 1 to 4096 tokens")
         try require((1...64).contains(jobCount), "there are 1 to 64 different requests")
-        try require((0...10_000).contains(faultCount), "there are 0 to 10000 faults")
+        try require((0...100_000).contains(faultCount), "there are 0 to 100000 faults")
+        try require((secondsMax ?? 1) > 0, "the time is positive")
         try require(!faults.isEmpty, "at least one kind of fault")
         try require(calmSeconds.lowerBound >= 0 && calmSeconds.upperBound <= 3600, "the calm is 0 to 3600 seconds")
         try require((0.01...600).contains(faultSeconds), "a fault lasts 0.01 to 600 seconds")
         try require((1...3600).contains(recoverySecondsMax), "a recovery takes 1 to 3600 seconds")
+        let kinds = schedule?.entries.map(\.fault.fault) ?? faults
+        try require(
+            linkFaultDirectory != nil || !kinds.contains(where: \.isOfLink),
+            "links can only be struck of a server that was started for it: give a model instead of --url")
+        try require(
+            poisonToken != nil || !kinds.contains(.poison),
+            "only a server that was started for it can be poisoned: give a model instead of --url")
     }
 
     /// The requests: greedy and seeded, and every fourth with two choices.
@@ -75,6 +76,12 @@ struct ChaosJob: Hashable, Sendable {
     let seed: UInt64
     let choiceCount: Int
     let tokenCount: Int
+
+    /// A request that is nothing but one token, often enough to be worth a prompt stage where chaos asks for one.
+    static func poisonJSON(_ token: TokenID) -> String {
+        let prompt = Array(repeating: "\(token)", count: 24).joined(separator: ",")
+        return "{\"prompt\":[\(prompt)],\"max_tokens\":4,\"temperature\":0,\"stream\":false}"
+    }
 
     var json: String {
         "{\"prompt\":\(RequestBody.quoted(prompt)),\"max_tokens\":\(tokenCount),\"temperature\":\(temperature),"

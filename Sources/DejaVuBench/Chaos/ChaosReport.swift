@@ -1,15 +1,29 @@
 import DejaVuCore
 
+/// Whom a fault struck.
+package enum ChaosRole: String, Hashable, Sendable, Codable, CaseIterable {
+    case stage
+    case promptStage = "prompt stage"
+    case tokenStage = "token stage"
+    case standby
+    /// Whoever ran a poisonous request.
+    case request
+}
+
 /// What the clients saw of the faults.
 package struct ChaosReport: Hashable, Sendable, Codable {
     /// One fault and the pauses of the streams that ran when it came.
     package struct Strike: Hashable, Sendable, Codable {
         package let atSeconds: Double
+        package let overSeconds: Double
         package let fault: Fault
+        package let link: FaultLink?
         package let worker: String
-        package let role: String
-        /// From the fault to the stream's next text.
-        package var pauseSeconds: [Double]
+        package let role: ChaosRole
+        /// Of each stream that ran: the longest time without a token, from the fault on.
+        package let pauseSeconds: [Double]
+        /// The median time between two tokens of the same streams.
+        package let usualGapSeconds: [Double]
     }
 
     package let configuration: ChaosConfiguration
@@ -36,6 +50,10 @@ package struct ChaosReport: Hashable, Sendable, Codable {
     /// Whether every text was equal and every client got its answer.
     package var holds: Bool { requests > 0 && equal == requests && failed == 0 }
 
+    private static var places: [(role: ChaosRole, link: FaultLink?)] {
+        ChaosRole.allCases.flatMap { role in ([nil] + FaultLink.allCases).map { (role, $0) } }
+    }
+
     package func json() throws -> String { try JSONText.encode(self) }
 
     package func text() -> String {
@@ -43,14 +61,15 @@ package struct ChaosReport: Hashable, Sendable, Codable {
         func rounded(_ value: Double) -> String { "\((value * 10).rounded() / 10)" }
         var lines = ["\(strikes.count) faults in \(rounded(seconds)) s, \(requests) requests"]
         for fault in Fault.allCases {
-            for role in ["stage", "standby"] {
-                let some = strikes.filter { $0.fault == fault && $0.role == role }
+            for (role, link) in Self.places {
+                let some = strikes.filter { $0.fault == fault && $0.role == role && $0.link == link }
                 guard !some.isEmpty else { continue }
                 let pauses = Summary(some.flatMap(\.pauseSeconds))
                 let told =
                     pauses.map { "pause median \(ms($0.p50)), worst \(ms($0.greatest)), \($0.count) streams" }
                     ?? "no stream ran"
-                lines.append("  \(fault.rawValue) of a \(role), \(some.count) times: \(told)")
+                let place = role.rawValue + (link.map { "'s \($0.rawValue) link" } ?? "")
+                lines.append("  \(fault.rawValue) of a \(place), \(some.count) times: \(told)")
             }
         }
         lines.append(

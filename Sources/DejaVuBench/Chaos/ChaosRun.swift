@@ -5,22 +5,29 @@ import Synchronization
 
 /// Loads a server, strikes its workers, and compares every answer with that of an undisturbed run.
 package final class ChaosRun: Sendable {
-    private struct Struck {
+    struct Struck {
         let at: ContinuousClock.Instant
+        /// When the fault was over.
+        var until: ContinuousClock.Instant
         let fault: Fault
-        let worker: ChaosCluster.Worker
+        let link: FaultLink?
+        /// Empty if no worker was struck but all that run a request.
+        let worker: String
+        let role: ChaosRole
     }
 
-    private struct State {
+    struct State {
         var outcomes: [(job: Int, outcome: ChaosClient.Outcome)] = []
         var strikes: [Struck] = []
+        /// What was wrong with the answers to poisonous requests.
+        var poisonFailures: [String] = []
         var isEnding = false
     }
 
-    private let configuration: ChaosConfiguration
+    let configuration: ChaosConfiguration
     private let jobs: [ChaosJob]
-    private let state = Mutex(State())
-    private let onProgress: (@Sendable (String) -> Void)?
+    let state = Mutex(State())
+    let onProgress: (@Sendable (String) -> Void)?
 
     package init(_ configuration: ChaosConfiguration, onProgress: (@Sendable (String) -> Void)? = nil) {
         self.configuration = configuration
@@ -61,7 +68,7 @@ package final class ChaosRun: Sendable {
             for worker in 0..<configuration.concurrency { group.addTask { await self.load(client, from: worker) } }
             group.addTask {
                 defer { self.state.withLock { $0.isEnding = true } }
-                try await self.strikes(client, workers: workerCount)
+                try await self.strike(client, workers: workerCount, since: start)
             }
             try await group.waitForAll()
         }
@@ -113,47 +120,16 @@ package final class ChaosRun: Sendable {
         }
     }
 
-    // MARK: Faults
-
-    private func strikes(_ client: ChaosClient, workers: Int) async throws {
-        var random = SeededGenerator(seed: configuration.seed)
-        for number in 0..<configuration.faultCount {
-            onProgress?("fault \(number + 1) of \(configuration.faultCount)")
-            if !configuration.isRelentless { try await waitUntilWell(client, workers: workers) }
-            try await Task.sleep(for: .seconds(Double.random(in: configuration.calmSeconds, using: &random)))
-            let victims = try await client.cluster().victims(configuration.target)
-            guard let victim = victims.randomElement(using: &random),
-                let fault = configuration.faults.randomElement(using: &random)
-            else {
-                if configuration.isRelentless { continue }
-                throw DejaVuError(.unavailable, "there is no \(configuration.target.rawValue) to strike")
-            }
-            state.withLock { $0.strikes.append(Struck(at: .now, fault: fault, worker: victim)) }
-            try await FaultInjector.strike(victim.processId, with: fault, for: configuration.faultSeconds)
-        }
-        if !configuration.isRelentless { try await waitUntilWell(client, workers: workers) }
-    }
-
-    private func waitUntilWell(_ client: ChaosClient, workers: Int) async throws {
-        let end = ContinuousClock.now + .seconds(configuration.recoverySecondsMax)
-        while ContinuousClock.now < end {
-            if let cluster = try? await client.cluster(), cluster.isWell(workers: workers) { return }
-            try await Task.sleep(for: .milliseconds(50))
-        }
-        throw DejaVuError(
-            .deadlineExceeded, "the server was not well again after \(Int(configuration.recoverySecondsMax)) s")
-    }
-
     // MARK: Report
 
     private func report(
         expected: [[String]], undisturbed: Double, start: ContinuousClock.Instant, seconds: Double,
         before: ChaosCluster, after: ChaosCluster, environment: MeasurementEnvironment
     ) -> ChaosReport {
-        let (outcomes, struck) = state.withLock { ($0.outcomes, $0.strikes) }
+        let (outcomes, struck, poison) = state.withLock { ($0.outcomes, $0.strikes, $0.poisonFailures) }
         var equal = 0
         var tokens = 0
-        var failures: [String] = []
+        var failures = poison
         for (job, outcome) in outcomes {
             if let failure = outcome.failure {
                 failures.append(failure)
@@ -163,30 +139,24 @@ package final class ChaosRun: Sendable {
             }
         }
         let strikes = struck.map { one in
-            ChaosReport.Strike(
-                atSeconds: Self.seconds(start, one.at), fault: one.fault, worker: one.worker.name,
-                role: one.worker.stage == nil ? "standby" : "stage",
-                pauseSeconds: outcomes.compactMap { Self.pause(of: $0.outcome, at: one.at) })
+            let streams = outcomes.compactMap { StreamPause(of: $0.outcome.times, from: one.at, until: one.until) }
+            return ChaosReport.Strike(
+                atSeconds: Self.seconds(start, one.at), overSeconds: Self.seconds(start, one.until), fault: one.fault,
+                link: one.link, worker: one.worker, role: one.role,
+                pauseSeconds: streams.map(\.seconds), usualGapSeconds: streams.map(\.usualSeconds))
         }
         var shown = configuration
         shown.apiKey = nil
         return ChaosReport(
             configuration: shown, environment: environment, seconds: seconds, requests: outcomes.count,
-            equal: equal, failed: failures.count, failures: Array(Set(failures)).sorted().prefix(5).map { $0 },
+            equal: equal, failed: failures.count, failures: Set(failures).sorted().prefix(5).map { $0 },
             goodput: Double(tokens) / max(seconds, 1e-9), undisturbedGoodput: undisturbed, strikes: strikes,
             pauses: Summary(strikes.flatMap(\.pauseSeconds)), workersLost: after.workersLost - before.workersLost,
             recoveries: after.recoveries - before.recoveries, takeovers: after.takeovers - before.takeovers,
             positionsRunAgain: after.positionsRunAgain - before.positionsRunAgain)
     }
 
-    /// How long an answer that was being written at that moment stood still after it.
-    private static func pause(of outcome: ChaosClient.Outcome, at moment: ContinuousClock.Instant) -> Double? {
-        guard let first = outcome.times.first, first < moment, let next = outcome.times.first(where: { $0 > moment })
-        else { return nil }
-        return seconds(moment, next)
-    }
-
-    private static func seconds(_ start: ContinuousClock.Instant, _ end: ContinuousClock.Instant) -> Double {
+    static func seconds(_ start: ContinuousClock.Instant, _ end: ContinuousClock.Instant) -> Double {
         let (seconds, attoseconds) = (end - start).components
         return Double(seconds) + Double(attoseconds) * 1e-18
     }

@@ -1,23 +1,25 @@
 package import DejaVuPlot
 
 extension LoadReport {
-    /// The run as one picture: distributions of the latencies, and tokens and requests over time.
-    package func figure() -> Figure {
+    /// The run as one picture: distributions of the latencies, tokens and requests over time, and what the server's
+    /// workers did, if that is known.
+    package func figure(trace: ServerTrace? = nil) -> Figure {
         let completed = samples.filter { $0.failure == nil }
         let host = "\(environment.processor), \(environment.coreCount) cores, \(environment.kernel)"
         let commit = environment.commit.map { ", commit \($0.prefix(10))" } ?? ""
+        let panels: [any Panel] = [
+            distribution("Time to first token", completed.compactMap(\.timeToFirstToken), timeToFirstToken),
+            distribution(
+                "Inter-token latency", completed.flatMap { $0.gapsMicroseconds.map { Double($0) / 1e6 } },
+                interToken, leastShown: 50e-6),
+            throughput, inFlight,
+        ]
         return Figure(
             title: "\(configuration.model ?? "Model"): \(load)",
             subtitle: "\(completedCount) requests, \(failedCount) failed, "
                 + "\(NumberText.significant(outputTokensPerSecond)) output tokens per second",
             note: host + commit, columnCount: 2, panelWidth: 430, panelHeight: 250,
-            panels: [
-                distribution("Time to first token", completed.compactMap(\.timeToFirstToken), timeToFirstToken),
-                distribution(
-                    "Inter-token latency", completed.flatMap { $0.gapsMicroseconds.map { Double($0) / 1e6 } },
-                    interToken, leastShown: 50e-6),
-                throughput, inFlight,
-            ])
+            panels: panels + (trace?.panels ?? []))
     }
 
     private func distribution(_ title: String, _ samples: [Double], _ summary: Summary?, leastShown: Double = 0)

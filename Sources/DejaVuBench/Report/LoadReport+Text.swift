@@ -31,6 +31,16 @@ extension LoadReport {
             row(
                 "generator",
                 "\(number(generatorCPUSeconds)) s CPU, \(number(generatorCPUShare * 100))% of one core"))
+        for worker in workers ?? [] {
+            lines.append(
+                row(
+                    worker.worker,
+                    "computed \(number(worker.passSeconds)) s, bubbles \(number(worker.bubbleSeconds)) s "
+                        + "(\(number(worker.bubbleShare * 100))%), \(worker.framesReceived) frames of "
+                        + "\(number(Double(worker.frameBytesReceived) / 1e6)) MB in all received"
+                        + (worker.fedBytesReceived > 0
+                            ? ", \(number(Double(worker.fedBytesReceived) / 1e6)) MB of them from prompt stages" : "")))
+        }
         lines += notes.map { row("note", $0) }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -45,6 +45,8 @@ package struct LoadReport: Hashable, Sendable, Codable {
     package let lengthScale: Double
     /// What the generator itself used during the measurement.
     package let generatorCPUSeconds: Double
+    /// What the server's workers did meanwhile, if it wrote a trace.
+    package var workers: [ServerTrace.WorkerTime]?
     package let samples: [RequestSample]
 
     init(

@@ -2,6 +2,7 @@ package import ArgumentParser
 import DejaVuBench
 import DejaVuCore
 import DejaVuPlot
+import DejaVuRuntime
 
 /// `dejavu bench serve`: loads an OpenAI-compatible server and reports what its clients see.
 package struct BenchServeCommand: AsyncParsableCommand {
@@ -89,6 +90,12 @@ package struct BenchServeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Write the report with all samples; - for standard output.", valueName: "file"))
     var json: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "What the server of this machine writes with --trace-out: adds its workers' times to the report and its "
+                + "pipeline to the pictures.", valueName: "file"), completion: .file())
+    var serverTrace: String?
+
     @Option(help: ArgumentHelp("Write the pictures.", valueName: "file"))
     var svg: String?
 
@@ -111,7 +118,7 @@ package struct BenchServeCommand: AsyncParsableCommand {
         let line = ProgressLine()
         var onProgress: (@Sendable (LoadProgress) -> Void)?
         if line.isShown { onProgress = { line.show($0.line) } }
-        let report: LoadReport
+        var report: LoadReport
         do {
             report = try await LoadGenerator(configuration).run(onProgress: onProgress)
             line.clear()
@@ -119,10 +126,21 @@ package struct BenchServeCommand: AsyncParsableCommand {
             line.clear()
             throw error
         }
-        if let svg { try OutputFile.write(report.figure().svg(), to: svg) }
+        let trace = try await trace(of: &report, endedAt: MonotonicClock.now)
+        if let svg { try OutputFile.write(report.figure(trace: trace).svg(), to: svg) }
         if let json { try OutputFile.write(try report.json(), to: json) }
         if json != "-" { print(report.text(), terminator: "") }
         if report.completedCount == 0 { throw ExitCode.failure }
+    }
+
+    private func trace(of report: inout LoadReport, endedAt end: Instant) async throws -> ServerTrace? {
+        guard let serverTrace else { return nil }
+        // The last heartbeats bring what came last, and then it is written.
+        try await Task.sleep(for: .milliseconds(600))
+        let start = Instant(nanoseconds: end.nanoseconds - TimeSpan.seconds(report.seconds).nanoseconds)
+        let trace = try await ServerTrace.load(path: serverTrace, from: start, to: end)
+        report.workers = trace.workerTimes
+        return trace
     }
 
     private func loadConfiguration() throws -> LoadConfiguration {

@@ -36,6 +36,7 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup(title: "Access") var access: AccessOptions
     @OptionGroup(title: "Cluster") var cluster: ClusterOptions
     @OptionGroup(title: "Logging") var logging: LoggingOptions
+    @OptionGroup var faults: FaultOptions
     @Flag(help: "Let the page kill workers, to show that answers go on; on loopback only.")
     var demo = false
     @Flag(help: "Write prompts to the log.")
@@ -44,6 +45,11 @@ struct ServeCommand: AsyncParsableCommand {
         help: ArgumentHelp(
             "Record every event of the controller for `dejavu replay`, prompts included.", valueName: "file"))
     var record: String?
+    @Option(
+        help: ArgumentHelp(
+            "Write what every worker does to a trace that Chrome and Perfetto show: passes, transfers, bubbles.",
+            valueName: "file"), completion: .file())
+    var traceOut: String?
     @Option(help: ArgumentHelp("Settings, one `name = value` a line.", valueName: "file"), completion: .file())
     var config: String?
 

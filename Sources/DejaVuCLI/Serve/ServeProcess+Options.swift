@@ -67,9 +67,12 @@ extension ServeProcess {
         arguments += command.device.arguments(
             threads: threads, deviceMemoryBytes: device,
             replicaMemoryBytes: command.device.replicaMemory?.bytes ?? (overflow ? 1 << 50 : min(replicas, 1 << 50)))
-        arguments += command.logging.arguments
+        arguments += command.logging.arguments + command.faults.arguments
         var workers = LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
         workers.orphanGrace = .seconds(Int64(command.cluster.orphanGrace))
+        if let seconds = command.faults.restartDelay {
+            (workers.restartDelayMin, workers.restartDelayMax) = (.seconds(seconds), .seconds(seconds))
+        }
         return workers
     }
 

@@ -19,6 +19,7 @@ struct ServeProcess {
     static let drainTime = TimeSpan.seconds(60)
 
     private let controller: ControllerService
+    private let trace: TraceFile?
     private let http: ServiceGroup
     private let ports: AsyncStream<Int>
     private let configuration: ServingConfiguration
@@ -37,8 +38,9 @@ struct ServeProcess {
         let serving = try servingConfiguration(command)
         try serving.validate()
         let options = try controllerOptions(command, source, text.description.contextLength)
-        let controller = try await ControllerService.start(options, logger: logger)
         let topology = options.configuration.topology
+        let trace = try command.traceOut.map { try TraceFile(path: $0, topology: topology, logger: logger) }
+        let controller = try await ControllerService.start(options, observer: trace, logger: logger)
         let topologyText =
             topology.isDisaggregated
             ? "\(topology); prompts of more than \(options.configuration.disaggregateAbove) tokens go to prompt stages"
@@ -58,7 +60,7 @@ struct ServeProcess {
             let http = ServiceGroup(
                 configuration: ServiceGroupConfiguration(services: [application], logger: quiet))
             return ServeProcess(
-                controller: controller, http: http, ports: ports, configuration: serving,
+                controller: controller, trace: trace, http: http, ports: ports, configuration: serving,
                 modelName: text.description.name, topologyText: topologyText, logger: logger)
         } catch {
             await controller.stop()
@@ -100,6 +102,7 @@ struct ServeProcess {
         }
         let usage = await controller.status().emulation
         await controller.stop()
+        await trace?.finish()
         if let usage { Diagnostics.write(EmulationSummary(usage).text, to: STDOUT_FILENO) }
         if let outcome { throw Self.readable(outcome, configuration) }
     }

@@ -40,6 +40,7 @@ struct WorkerCommand: AsyncParsableCommand {
     var orphanGrace = 60
     @OptionGroup var device: DeviceOptions
     @OptionGroup var logging: LoggingOptions
+    @OptionGroup var faults: FaultOptions
     @Flag(help: .hidden)
     var local = false
 
@@ -80,7 +81,11 @@ struct WorkerCommand: AsyncParsableCommand {
     }
 
     private func options() throws -> WorkerOptions {
-        if local { return try LocalWorkerBrief.receive().options() }
+        if local {
+            var options = try LocalWorkerBrief.receive().options()
+            (options.faultDirectory, options.poisonToken) = (faults.linkFaults, faults.poisonToken)
+            return options
+        }
         guard let join, let clusterKeyFile else { preconditionFailure("validated before") }
         var options = WorkerOptions(
             controller: try LinkAddress(parsing: join), key: try ClusterKey(file: clusterKeyFile),

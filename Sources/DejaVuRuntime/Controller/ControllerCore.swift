@@ -270,6 +270,9 @@ final class ControllerCore {
             guard let worker = workers[id] else { return }
             if case .passed(let timing) = message { observer?.passRan(timing, by: id) }
             handle(.message(id, worker.incarnation, term, message))
+        case (.trace(let batch), .some(let id)) where observer?.wantsTrace == true:
+            guard let worker = workers[id] else { return }
+            observer?.traced(batch, by: id, isLocal: worker.processID != nil, at: MonotonicClock.now)
         default: throw DejaVuError(.network, "\(link.peer) sends what it may not, or in the wrong order")
         }
     }
@@ -287,10 +290,11 @@ final class ControllerCore {
         logger.info(
             "worker joined",
             metadata: ["worker": "\(id)", "name": "\(link.peer.name)", "address": "\(hello.peerAddress)"])
-        observer?.workerJoined(id)
+        observer?.workerJoined(id, hello)
         if let address = isLocal ? heartbeats?.local : heartbeats?.cluster {
             write(.heartbeats(at: address.description), to: id)
         }
+        if observer?.wantsTrace == true { write(.traceWanted, to: id) }
         handle(.workerJoined(id, hello))
         return id
     }

@@ -13,10 +13,14 @@ package protocol ControllerObserver: Sendable {
     func nextToken(after: TimeSpan)
     func choiceFinished(_ reason: FinishReason, outputTokens: Int, after: TimeSpan)
     func passRan(_ timing: PassTiming, by worker: WorkerID)
-    func workerJoined(_ worker: WorkerID)
+    func workerJoined(_ worker: WorkerID, _ hello: WorkerHello)
     func workerLost(_ worker: WorkerID, reason: String)
     /// How long the controller took for an event and everything that followed from it.
     func handled(in span: TimeSpan)
+    /// Whether workers shall write down what they do.
+    var wantsTrace: Bool { get }
+    /// - Parameter isLocal: whether the worker's clock is this process's.
+    func traced(_ batch: TraceBatch, by worker: WorkerID, isLocal: Bool, at now: Instant)
 }
 
 /// An observer implements what it wants to hear.
@@ -28,7 +32,9 @@ extension ControllerObserver {
     package func nextToken(after: TimeSpan) {}
     package func choiceFinished(_ reason: FinishReason, outputTokens: Int, after: TimeSpan) {}
     package func passRan(_ timing: PassTiming, by worker: WorkerID) {}
-    package func workerJoined(_ worker: WorkerID) {}
+    package func workerJoined(_ worker: WorkerID, _ hello: WorkerHello) {}
     package func workerLost(_ worker: WorkerID, reason: String) {}
     package func handled(in span: TimeSpan) {}
+    package var wantsTrace: Bool { false }
+    package func traced(_ batch: TraceBatch, by worker: WorkerID, isLocal: Bool, at now: Instant) {}
 }

@@ -14,6 +14,10 @@ package enum Envelope: Hashable, Sendable {
     case hidden(Term, Pass, stageIndex: Int, rows: ByteBuffer)
     /// Where the controller hears heartbeats: its first message to a worker that has joined.
     case heartbeats(at: String)
+    /// From the controller: write down what you do.
+    case traceWanted
+    /// What a worker has written down.
+    case trace(TraceBatch)
 
     private enum Kind {
         static let hello: UInt8 = 16
@@ -21,6 +25,8 @@ package enum Envelope: Hashable, Sendable {
         static let report: UInt8 = 18
         static let hidden: UInt8 = 19
         static let heartbeats: UInt8 = 20
+        static let traceWanted: UInt8 = 21
+        static let trace: UInt8 = 22
     }
 
     package var message: LinkMessage {
@@ -45,6 +51,10 @@ package enum Envelope: Hashable, Sendable {
         case .heartbeats(let address):
             writer.write(address)
             return LinkMessage(kind: Kind.heartbeats, header: writer.buffer)
+        case .traceWanted: return LinkMessage(kind: Kind.traceWanted, header: writer.buffer)
+        case .trace(let batch):
+            writer.write(batch)
+            return LinkMessage(kind: Kind.trace, header: writer.buffer)
         }
     }
 
@@ -60,6 +70,8 @@ package enum Envelope: Hashable, Sendable {
                 try Term(from: &reader), try Pass(from: &reader), stageIndex: try reader.readInt(max: 1 << 20),
                 rows: message.payload)
         case Kind.heartbeats: self = .heartbeats(at: try reader.readString())
+        case Kind.traceWanted: self = .traceWanted
+        case Kind.trace: self = .trace(try TraceBatch(from: &reader))
         default: throw DejaVuError(.network, "malformed message: kind \(message.kind) is unknown")
         }
         try reader.finish()

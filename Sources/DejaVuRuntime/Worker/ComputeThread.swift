@@ -59,6 +59,11 @@ final class ComputeThread: Sendable {
     private let ended = Atomic<Bool>(false)
     private let mismatches = Atomic<UInt64>(0)
     let progress = ProgressCounter()
+    let tracer = WorkerTracer()
+    /// See `WorkerOptions.poisonToken`.
+    fileprivate let poison: TokenID?
+
+    init(poison: TokenID?) { self.poison = poison }
 
     /// Whether a pass is running.
     var isBusy: Bool { computing.load(ordering: .relaxed) }
@@ -126,6 +131,7 @@ private struct ComputeLoop {
     private var idleSince = MonotonicClock.now
 
     private struct Stage {
+        let index: Int
         let engine: any StageEngine
         /// The stage's cells, for streams.
         let store: StageStore
@@ -153,30 +159,37 @@ private struct ComputeLoop {
         guard !thread.isStopping else { return }
         switch order {
         case .load(let id, let assignment): load(id, assignment)
-        case .unload(let id): stages[id] = nil
+        case .unload(let id):
+            stages[id] = nil
+            thread.tracer.unloaded(id)
         case .open(let id, let record, let cells, let ticket):
             reportFailure(record.id, id) { (engine, store) throws(DejaVuError) in
                 try engine.open(record, cells: cells)
                 try store.open(record, cells: cells, ticket: ticket)
             }
+            thread.tracer.opened(record.id, in: id, positionLimit: ticket.positionLimit)
         case .adopt(let id, let record, let ticket):
             // The rows are there; the engine hears of them now.
             reportFailure(record.id, id) { (engine, store) throws(DejaVuError) in
                 let (cells, watermark) = try store.adopt(record, ticket: ticket)
                 try engine.open(record, cells: cells, watermark: watermark)
             }
+            thread.tracer.opened(record.id, in: id, positionLimit: ticket.positionLimit)
         case .share(let id, let ticket):
             reportFailure(ticket.sequence, id) { (_, store) throws(DejaVuError) in
                 let watermark = try store.share(ticket)
                 report(.shared(id, ticket.sequence, ticket: ticket.number, watermark: watermark))
             }
+            thread.tracer.fed(ticket.sequence, in: id)
         case .release(let id, let sequence):
             stages[id]?.engine.release(sequence)
             stages[id]?.store.release(sequence)
+            thread.tracer.released(sequence, in: id)
         case .releaseLanded(let id, let sequence):
             let report = report
             guard let stage = stages[id] else { return report(.landedReleased(id, sequence)) }
             stage.engine.release(sequence)
+            thread.tracer.released(sequence, in: id)
             stage.store.release(sequence) { report(.landedReleased(id, sequence)) }
         case .run(let id, let pass, let rows): run(id, pass, rows)
         case .loadReplica(let assignment, let landed): loadReplica(assignment, landed)
@@ -194,8 +207,9 @@ private struct ComputeLoop {
     private mutating func load(_ id: EngineID, _ assignment: StageAssignment) {
         do throws(DejaVuError) {
             let made = try makeEngine(assignment, thread.progress)
-            let store = StageStore(name: "the stage", stage: made.stage, memory: made.memory)
-            stages[id] = Stage(engine: made, store: store)
+            let store = StageStore(
+                name: "the stage", stage: made.stage, memory: made.memory, tracer: thread.tracer)
+            stages[id] = Stage(index: assignment.stageIndex, engine: made, store: store)
             report(.loaded(id, assignment, store))
         } catch {
             report(.loadFailed(id, assignment, error))
@@ -228,7 +242,8 @@ private struct ComputeLoop {
             let made = try makeEngine(stage, thread.progress)
             try warmUp(made)
             let store = StageStore(
-                name: "\(assignment.id)", stage: made.stage, memory: made.memory, landed: landed)
+                name: "\(assignment.id)", stage: made.stage, memory: made.memory, tracer: thread.tracer,
+                landed: landed)
             replicas[assignment.id] = Replica(assignment: assignment, engine: made, store: store)
             report(.replicaLoaded(assignment, store))
         } catch {
@@ -268,7 +283,8 @@ private struct ComputeLoop {
     private mutating func promote(_ id: ReplicaID, _ engine: EngineID) {
         // Its load has failed, and said so.
         guard let replica = replicas.removeValue(forKey: id) else { return }
-        stages[engine] = Stage(engine: replica.engine, store: replica.store)
+        stages[engine] = Stage(
+            index: replica.assignment.stageIndex, engine: replica.engine, store: replica.store)
         report(.promoted(engine, replica.assignment, replica.store, replica.store.marks))
         idleSince = MonotonicClock.now
     }
@@ -277,6 +293,9 @@ private struct ComputeLoop {
         let stage = stages[id]
         let engine = stage?.engine
         thread.setBusy(true)
+        if let poison = thread.poison, pass.entries.contains(where: { $0.tokens.contains(poison) }) {
+            kill(getpid(), SIGKILL)
+        }
         let start = MonotonicClock.now
         let idle = start - idleSince
         let mismatchesBefore = engine?.rewriteMismatchCount ?? 0
@@ -295,6 +314,7 @@ private struct ComputeLoop {
         thread.progress.advance()
         thread.setBusy(false)
         let computed = idleSince - start
+        if let stage { thread.tracer.ran(pass, in: id, stageIndex: stage.index, from: start, to: idleSince) }
         switch result {
         case .success(.hidden(let bytes)):
             report(.hidden(pass.id, ByteBuffer(bytes: bytes), computed: computed, idleBefore: idle))

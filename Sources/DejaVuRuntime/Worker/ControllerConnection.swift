@@ -11,6 +11,7 @@ import NIOCore
 final class ControllerConnection {
     private unowned let core: WorkerCore
     private let firstDeadline: Instant
+    private let address: LinkAddress
     private var link: Link?
     private var heart: WorkerHeart?
     /// Beats over this link while the heart has none: before its own is open, or where only this one gets through.
@@ -29,6 +30,7 @@ final class ControllerConnection {
 
     init(core: WorkerCore) {
         self.core = core
+        address = core.relayed(core.options.controller, of: .controller)
         firstDeadline = MonotonicClock.now + core.options.orphanGrace
     }
 
@@ -43,7 +45,7 @@ final class ControllerConnection {
                     ? nil : DejaVuError(.refused, "\(peer) is no controller, but a worker wants to join one")
             },
             identity: { bound.value.identity })
-        endpoint.connect(to: core.options.controller, on: core.eventLoop) { link in
+        endpoint.connect(to: address, on: core.eventLoop) { link in
             bound.value.controller?.opened(link)
             return { event in bound.value.controller?.received(event, from: link) }
         }.whenFailure { error in
@@ -84,6 +86,7 @@ final class ControllerConnection {
             return
         }
         self.link = link
+        core.compute.tracer.turnOff()
         openedAt = MonotonicClock.now
         let bound = self.bound
         peers.listen(at: link.localHost).and(replicas.listen(at: link.localHost)).whenComplete { result in
@@ -105,7 +108,8 @@ final class ControllerConnection {
             Envelope.hello(
                 WorkerHello(
                     incarnation: core.incarnation, term: core.term, model: model.model,
-                    peerAddress: peerAddress.description, bulkAddress: bulkAddress.description,
+                    peerAddress: core.relayed(peerAddress, of: .peer).description,
+                    bulkAddress: core.relayed(bulkAddress, of: .bulk).description,
                     layerCount: model.layerCount,
                     kvBytesPerPositionAndLayer: model.kvBytesPerPositionAndLayer, kvBytesMax: model.kvBytesMax,
                     replicaBytesMax: model.replicaBytesMax,
@@ -123,8 +127,16 @@ final class ControllerConnection {
     }
 
     private func beat() {
+        sendTrace()
         guard heart?.isBeating != true else { return }
         write(.heartbeat(WorkerHeart.sign(core.compute, core.meter)))
+        flush()
+    }
+
+    /// What there is, if the controller wants to know.
+    private func sendTrace() {
+        guard let batch = core.compute.tracer.take(at: MonotonicClock.now) else { return }
+        link?.write(Envelope.trace(batch).message)
         flush()
     }
 
@@ -133,7 +145,9 @@ final class ControllerConnection {
         case .control(let term, let order): core.handle(.message(term, order))
         case .heartbeats(let address):
             heart?.end("another address came")
-            heart = WorkerHeart(to: try LinkAddress(parsing: address), under: term, of: core)
+            heart = WorkerHeart(
+                to: core.relayed(try LinkAddress(parsing: address), of: .heartbeats), under: term, of: core)
+        case .traceWanted: core.compute.tracer.turnOn()
         default: throw DejaVuError(.network, "a controller does not send messages of kind \(message.kind)")
         }
     }

@@ -25,6 +25,8 @@ final class WorkerCore {
     private var ended: ((WorkerExit) -> Void)?
     private(set) var hasEnded = false
 
+    /// In front of its links, if they are to be struck.
+    private(set) var faults: LinkFaults?
     var controller: ControllerConnection?
     var peers: WorkerPeers?
     var replicas: ReplicaServer?
@@ -61,6 +63,11 @@ final class WorkerCore {
     /// - Parameter ended: called once, at the end.
     func begin(ended: @escaping (WorkerExit) -> Void) {
         self.ended = ended
+        if let directory = options.faultDirectory {
+            do throws(DejaVuError) { faults = try LinkFaults(directory: directory, logger: logger) } catch {
+                return end(WorkerExit(code: 1, reason: error.message), farewell: error.message)
+            }
+        }
         peers = WorkerPeers(core: self)
         replicas = ReplicaServer(core: self)
         controller = ControllerConnection(core: self)
@@ -266,6 +273,7 @@ final class WorkerCore {
         controller?.end(farewell)
         peers?.end(farewell)
         for source in sources.values { source.end() }
+        faults?.end()
         ended?(exit)
         ended = nil
     }

@@ -61,6 +61,10 @@ package struct WorkerOptions: Sendable {
     package var orphanGrace: TimeSpan = .seconds(60)
     package var heartbeatInterval: TimeSpan = .milliseconds(100)
     package var linkLimits = LinkLimits()
+    /// Where the worker hears which faults to bring upon its own links; nil, the default, for none. For chaos alone.
+    package var faultDirectory: String?
+    /// A token whose pass the process does not survive; nil, the default, for none. For chaos alone.
+    package var poisonToken: TokenID?
 
     package init(controller: LinkAddress, key: ClusterKey, name: String, peerListening: PeerListening) {
         self.controller = controller

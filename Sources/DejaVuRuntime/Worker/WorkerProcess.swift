@@ -43,7 +43,7 @@ package final class WorkerProcess: Sendable {
     package func run() async -> WorkerExit {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
-        let compute = ComputeThread()
+        let compute = ComputeThread(poison: options.poisonToken)
         let exit: WorkerExit
         do throws(DejaVuError) {
             let core = await start(compute, on: loop)

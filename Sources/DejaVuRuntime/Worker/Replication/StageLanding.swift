@@ -10,12 +10,14 @@ final class StageLanding: FrameLanding {
     private let store: StageStore
     private let arrival: Arrival
     private let cells: CellRun
+    private let transfer: TracedTransfer
     private let rows = Mutex(ByteBuffer())
 
-    init(store: StageStore, arrival: Arrival, cells: CellRun) {
+    init(store: StageStore, arrival: Arrival, cells: CellRun, transfer: TracedTransfer) {
         self.store = store
         self.arrival = arrival
         self.cells = cells
+        self.transfer = transfer
     }
 
     func write(_ bytes: ByteBuffer) async throws(DejaVuError) {
@@ -31,7 +33,9 @@ final class StageLanding: FrameLanding {
 
     func finish(checksum: UInt32) async throws(DejaVuError) -> Int {
         let rows = self.rows.withLock { $0 }
-        return try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
+        let watermark = try store.finish(arrival, cells: cells, rows: rows, intact: Checksum.of(rows) == checksum)
+        store.traced(transfer)
+        return watermark
     }
 
     func abandon() { store.abandon(arrival.id, of: arrival.span.sequence) }

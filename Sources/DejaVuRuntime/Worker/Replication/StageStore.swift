@@ -32,12 +32,13 @@ package final class StageStore: KVStore {
     /// What frames say of the sequences' texts.
     package let tokens = TokenBook()
     private let memory: any StageMemory
+    private let tracer: WorkerTracer
     private let state: Mutex<State>
     /// Held while a frame's rows are written, from the last look at its ticket on.
     private let writing = Mutex(())
 
     package init(
-        name: String, stage: StageDescription, memory: any StageMemory,
+        name: String, stage: StageDescription, memory: any StageMemory, tracer: WorkerTracer = WorkerTracer(),
         landed: @escaping @Sendable (SequenceMark) -> Void = { _ in }
     ) {
         self.name = name
@@ -45,6 +46,7 @@ package final class StageStore: KVStore {
         rowBytes = memory.rowBytes
         numericClass = stage.numericClass
         self.memory = memory
+        self.tracer = tracer
         state = Mutex(
             State(
                 ledger: Ledger(layers: stage.layers, rowBytes: memory.rowBytes, numericClass: stage.numericClass),
@@ -267,18 +269,20 @@ package final class StageStore: KVStore {
 
     package func begin(_ header: FrameHeader) async throws(DejaVuError) -> FrameAdmission {
         let now = MonotonicClock.now
-        let (admission, cells) = state.withLock { state in
+        let (admission, cells, isFeed) = state.withLock { state in
             let admission = state.ledger.admit(header, at: now)
             if case .land(let arrival) = admission {
                 state.arrivals[header.span.sequence, default: []].append(
                     StageArrival(id: arrival.id, ticket: header.ticket))
             }
-            return (admission, state.cells[header.span.sequence])
+            let shares = state.ledger.shares(of: header.span.sequence)
+            return (admission, state.cells[header.span.sequence], shares.contains { $0.number == header.ticket })
         }
         switch admission {
         case .land(let arrival):
             guard let cells else { preconditionFailure("\(header.span.sequence) is open without cells") }
-            return .land(StageLanding(store: self, arrival: arrival, cells: cells))
+            let transfer = TracedTransfer(header, kind: isFeed ? .feed : .replica, at: now)
+            return .land(StageLanding(store: self, arrival: arrival, cells: cells, transfer: transfer))
         case .known(let watermark): return .known(watermark: watermark)
         case .gap(let watermark): return .gap(watermark: watermark)
         case .refused(let refusal, _): throw Self.error(refusal, header.span)
@@ -333,6 +337,9 @@ package final class StageStore: KVStore {
             }
         }
     }
+
+    /// For a trace: a frame whose header came at the transfer's start has been committed now.
+    func traced(_ transfer: TracedTransfer) { tracer.landed(transfer, at: MonotonicClock.now) }
 
     func abandon(_ id: ArrivalID, of sequence: SequenceID) {
         let quiet = state.withLock { state in
