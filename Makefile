@@ -15,7 +15,7 @@ PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
 .PHONY: help deps deps-test build build-tests run demo test test-swift verify verify-list sim bench bench-stream \
-	fmt check docs docs-library clean
+	bench-recovery fmt check docs docs-library clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -69,7 +69,10 @@ bench-%: build ## One benchmark against its bar: make bench-serve
 bench-stream: build ## KV streaming against its bars, in about a quarter of an hour
 	python3 Tools/bench-stream.py --dejavu $(abspath $(BINARY)) --model $(MODEL) --directory $(or $(DIRECTORY),.build)
 
-bench: bench-kernels bench-serve bench-stream ## All benchmarks
+bench-recovery: build ## Recovery against its bars: kills, moves, cut networks, what replicas cost; half an hour
+	python3 Tools/bench-recovery.py --dejavu $(abspath $(BINARY)) --model $(MODEL)
+
+bench: bench-kernels bench-serve bench-stream bench-recovery ## All benchmarks
 
 fmt: ## Format the Swift code
 	swift format -i -r -p Sources Tests Examples Package.swift

@@ -74,9 +74,9 @@ class Server:
     `command` may hold {port}. Its output goes to a temporary file, of which the end is shown if it does not get ready.
     """
 
-    def __init__(self, command, ready_path="/ready", ready_seconds=120):
+    def __init__(self, command, ready_path="/ready", ready_seconds=120, host="127.0.0.1"):
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.command = [part.replace("{port}", str(self.port)) for part in
                         (shlex.split(command) if isinstance(command, str) else command)]
         self.ready_path, self.ready_seconds = ready_path, ready_seconds
