@@ -15,7 +15,7 @@ PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
 .PHONY: help deps deps-test build build-tests run demo test test-swift verify verify-list sim bench bench-stream \
-	bench-recovery fmt check docs docs-library clean
+	bench-swap bench-recovery fmt check docs docs-library clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -68,6 +68,9 @@ bench-%: build ## One benchmark against its bar: make bench-serve
 
 bench-stream: build ## KV streaming against its bars, in about a quarter of an hour
 	python3 Tools/bench-stream.py --dejavu $(abspath $(BINARY)) --model $(MODEL) --directory $(or $(DIRECTORY),.build)
+
+bench-swap: build ## Swapping against its bars, on emulated devices
+	python3 Tools/bench-swap.py --dejavu $(abspath $(BINARY))
 
 bench-recovery: build ## Recovery against its bars: kills, moves, cut networks, what replicas cost; half an hour
 	python3 Tools/bench-recovery.py --dejavu $(abspath $(BINARY)) --model $(MODEL)

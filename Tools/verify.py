@@ -24,7 +24,7 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tools"))
 
-from lib import adoption, llama, survival  # noqa: E402, F401
+from lib import adoption, llama, survival, swapping  # noqa: E402, F401
 from lib.checks import CHECKS, PROMPTS, check, expect, tool  # noqa: E402
 from lib.client import complete, get_json, get_text, stream_tokens  # noqa: E402
 from lib.server import Server, children_of  # noqa: E402
@@ -49,6 +49,13 @@ TOPOLOGIES = {
     "1 stage": ["--stages", 1], "2 stages": ["--stages", 2], "3 stages": ["--stages", 3], "5 stages": ["--stages", 5],
     **{f"{p}+{t}": ["--prompt-stages", p, "--token-stages", t, "--disaggregate-above", 8]
        for p, t in ((1, 1), (1, 2), (2, 1), (2, 3), (3, 2))},
+    # Devices for a few sequences, and memory below them for all.
+    "1 stage, swapping to host": ["--stages", 1, *swapping.ON, "--device-memory", "36M", "--host-memory", "1G"],
+    "2 stages, swapping to disk": ["--stages", 2, *swapping.ON, "--device-memory", "18M", "--swap-dir", "{directory}",
+                                   "--swap-size", "512M"],
+    "2+3, swapping to both": ["--prompt-stages", 2, "--token-stages", 3, "--disaggregate-above", 8, *swapping.ON,
+                              "--device-memory", "18M", "--host-memory", "64M", "--swap-dir", "{directory}",
+                              "--swap-size", "512M"],
 }
 
 
@@ -75,15 +82,17 @@ def equal(options):
     jobs = jobs[:12] if options.quick else [
         dict(job, seed=job["seed"] + number, max_tokens=count - 10 * (number % 16))
         for number in range(-(-200 // len(jobs))) for job in jobs][:200]
-    names = ["1 stage", "3 stages", "1+1", "2+3"] if options.quick else TOPOLOGIES
+    names = (["1 stage", "3 stages", "1+1", "2+3", "2 stages, swapping to disk"] if options.quick else TOPOLOGIES)
     reference = None
     for name in names:
-        with Server(options.binary, options.model, *TOPOLOGIES[name], "--threads", 1, "--standbys", 0) as server:
+        with swapping.folder(TOPOLOGIES[name]) as arguments, \
+                Server(options.binary, options.model, *arguments, "--threads", 1, "--standbys", 0) as server:
             alone = [complete(server.url, **job) for job in jobs[:4]]
             texts = stream_tokens(server.url, jobs)
             cluster = get_json(server.url + "/cluster")["cluster"]
         apart = [pipeline for pipeline in cluster["pipelines"] if pipeline["role"] == "prompt"]
         expect(all(p["stages"][0]["passes"] > 1 for p in apart), f"{name}: no prompt ran at the prompt stages")
+        expect("swapping" not in name or swapping.fetches(cluster) > 10, f"{name}: nothing was swapped")
         expect(not difference(alone, texts[:4]), f"{name}: others beside it change it: {difference(alone, texts[:4])}")
         reference = reference or texts
         expect(not difference(texts, reference),

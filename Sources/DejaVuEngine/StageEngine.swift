@@ -70,10 +70,30 @@ public protocol StageEngine: AnyObject {
     /// - Throws: `.invalidArgument` if an entry's sequence is not open, starts above the watermark or passes the end
     ///   of its cells; nothing was written then.
     func run(_ pass: Pass, hidden: [UInt8]?) throws(DejaVuError) -> StageOutput
+
+    /// Sees to it that `memory` has the rows of the last pass. Called after what came out of it has been passed on, and
+    /// before anybody is told that they are committed.
+    ///
+    /// - Throws: if they cannot be kept; no pass runs after that.
+    func settle() throws(DejaVuError)
+
+    /// How long the last pass waited for rows of earlier ones to be brought to the device, before it computed.
+    var lastWait: TimeSpan { get }
+
+    /// For those who know early what will run; nil if the engine does not care.
+    var announcements: (any PassAnnouncements)? { get }
+}
+
+/// Takes word of passes that will come, from any thread. Nothing is promised to come of it.
+public protocol PassAnnouncements: AnyObject, Sendable {
+    func announce(_ pass: PassID, _ sequences: [SequenceID])
 }
 
 extension StageEngine {
     public var rewriteMismatchCount: UInt64 { 0 }
+    public func settle() throws(DejaVuError) {}
+    public var lastWait: TimeSpan { .zero }
+    public var announcements: (any PassAnnouncements)? { nil }
 }
 
 extension StageEngine {
@@ -94,7 +114,10 @@ public protocol StageMemory: AnyObject, Sendable {
     /// Copies the rows of some cells out, `rowBytes` each.
     ///
     /// - Parameter layer: counted from the stage's first.
-    func read(layer: Int, cells: Range<Int>, into bytes: UnsafeMutableRawBufferPointer)
+    /// - Throws: `.invalidFile` if what is kept in a file cannot be read, or turned out bad.
+    func read(layer: Int, cells: Range<Int>, into bytes: UnsafeMutableRawBufferPointer) throws(DejaVuError)
     /// Copies rows in.
-    func write(layer: Int, cells: Range<Int>, from bytes: UnsafeRawBufferPointer)
+    ///
+    /// - Throws: `.invalidFile` if a file cannot be written.
+    func write(layer: Int, cells: Range<Int>, from bytes: UnsafeRawBufferPointer) throws(DejaVuError)
 }

@@ -109,6 +109,21 @@ package enum MetricTable {
     package static let stageBubble = MetricDefinition(
         "dejavu_stage_bubble_share", .gauge, unit: "ratio", labels: ["pipeline", "stage"],
         help: "Share of recent time in which a stage waited although its pipeline has sequences, 0 to 1.")
+    package static let swapEnabled = MetricDefinition(
+        "dejavu_swap_enabled", .gauge, unit: "boolean", labels: ["pipeline"],
+        help: "1 if sequences take turns on a pipeline's devices when these cannot hold all; /cluster says why.")
+    package static let swapWaiting = MetricDefinition(
+        "dejavu_swap_sequences_waiting", .gauge, unit: "sequences", labels: ["pipeline"],
+        help: "Sequences below the devices that wait until others have ended, since swapping does not pay.")
+    package static let swapBytes = MetricDefinition(
+        "dejavu_swap_bytes_total", .counter, unit: "bytes", labels: ["pipeline", "direction"],
+        help: "KV that was brought to the devices (in), and what passes have added to it (out).")
+    package static let swapSeconds = MetricDefinition(
+        "dejavu_swap_seconds_total", .counter, unit: "seconds", labels: ["pipeline", "kind"],
+        help: "How long bringing KV in took beside the passes (fetch), and how long passes waited for it (wait).")
+    package static let swapEstimate = MetricDefinition(
+        "dejavu_swap_estimate_seconds", .gauge, unit: "seconds", labels: ["pipeline", "part"],
+        help: "What the last decision stood on: a pass's time with swapping and without, and to bring its KV in.")
     package static let rows = MetricDefinition(
         "dejavu_rows_total", .counter, unit: "rows", labels: ["kind"],
         help: "Rows in passes that were sent: of prompts, of steps, and of replays after a loss.")
@@ -185,7 +200,8 @@ package enum MetricTable {
         resumeLimit, resumeDropped, ready, queueLength, queueLimit, queueTokens,
         queueTokensLimit, runningSequences, parkedSequences, promptsRunning, promptsWaiting, promptLag, promptsStalled,
         promptStall, workers, kvUsed, kvLimit, microbatches, stagePasses,
-        stageComputed, stageBusy, stageBubble, rows, passes, recoveries, takeovers, moves, workersAdopted,
+        stageComputed, stageBusy, stageBubble, swapEnabled, swapWaiting, swapBytes, swapSeconds, swapEstimate, rows,
+        passes, recoveries, takeovers, moves, workersAdopted,
         requestsRestored, positionsRunAgain,
         sequencesAtRisk, positionsAtRisk, replicaLag, lastRecovery, workersLost, poisoned, rewriteMismatches,
         emulatedPasses, emulatedSeconds, emulationValid, processSeconds, processResident, processStart, buildInfo,

@@ -102,8 +102,11 @@ struct Clients: Sendable {
             guard known.received.starts(with: choice.outputs) else {
                 return "\(id)/\(place) was restored with other tokens than its client has"
             }
-            // One that had left was told that it was cancelled, and the sequence may have gone on without it.
-            if let finish = choice.finish, finish != known.finished, known.finished != .cancelled {
+            // One that had left, or waited too long, was told so by a controller that died with this knowledge; the
+            // sequence may have gone on without it.
+            if let finish = choice.finish, finish != known.finished, known.finished != .cancelled,
+                known.finished != .deadline
+            {
                 return "\(id)/\(place) was restored with an end that its client was not told"
             }
             entries[index].choices[place].served = choice.outputs.count

@@ -28,8 +28,13 @@ struct EmulatedStage: Sendable {
     private var rows: [UInt64]
     /// Ascending by id.
     private var open: [Open] = []
+    /// Where passes compute, if that is not over the cells themselves.
+    private(set) var device: SimulatedDevice?
 
-    init(layers: LayerRange, layerCount: Int, vocabularyCount: Int, cellCount: Int) {
+    init(
+        layers: LayerRange, layerCount: Int, vocabularyCount: Int, cellCount: Int, device: SimulatedDevice? = nil
+    ) {
+        self.device = device
         self.layers = layers
         self.layerCount = layerCount
         self.vocabularyCount = vocabularyCount
@@ -53,11 +58,25 @@ struct EmulatedStage: Sendable {
             return "\(record.id) was given cells of \(other.record.id), which is still open"
         }
         open.append(Open(record: record, cells: cells, watermark: 0, tokens: record.prompt + record.outputs))
+        if let device, cells.count > device.cellCount { return "\(record.id) has more cells than the device" }
+        device?.residency.open(record.id, cellCount: cells.count, committed: 0)
         return nil
     }
 
     mutating func release(_ sequence: SequenceID) {
         open.removeAll { $0.record.id == sequence }
+        device?.residency.release(sequence)
+    }
+
+    /// A pass will come.
+    mutating func announce(_ pass: PassID, _ sequences: [SequenceID]) {
+        device?.residency.announce(pass, sequences)
+        bringIn()
+    }
+
+    private mutating func bringIn() {
+        let open = open
+        device?.bring(from: rows, cellCount: cellCount) { id in open.first { $0.record.id == id }?.cells.start }
     }
 
     /// - Returns: the output, or in words what must not have been asked.
@@ -65,6 +84,8 @@ struct EmulatedStage: Sendable {
         var results: [UInt64] = []
         var tokens: [SampledToken] = []
         var offset = 0
+        if device != nil, let violation = bringIn(pass) { return (nil, violation) }
+        defer { device?.residency.end() }
         for entry in pass.entries {
             guard let at = index(of: entry.sequence) else { return (nil, "\(pass.id): \(entry.sequence) is not open") }
             guard entry.first <= open[at].watermark else {
@@ -85,6 +106,7 @@ struct EmulatedStage: Sendable {
                 last = value
             }
             offset += entry.tokens.count
+            writeDown(entry, at)
             open[at].watermark = max(open[at].watermark, entry.end)
             learn(entry.tokens, at: entry.first, of: at)
             if entry.samples, layers.end == layerCount {
@@ -97,14 +119,25 @@ struct EmulatedStage: Sendable {
         return (layers.end == layerCount ? .sampled(tokens) : .hidden(results), nil)
     }
 
-    /// Rows below the watermark are committed: they are read, never written, and must equal what is computed again.
     private mutating func runRow(_ input: UInt64, position: Int, at index: Int) -> UInt64? {
+        let watermark = open[index].watermark
+        if device?.residency.run(of: open[index].record.id) != nil {
+            return device?.runRow(input, position, of: open[index].record.id, watermark: watermark, layers)
+        }
+        return Self.runRow(
+            input, position, watermark: watermark, layers, &rows, cellCount: cellCount, start: open[index].cells.start)
+    }
+
+    /// Rows below the watermark are committed: they are read, never written, and must equal what is computed again.
+    static func runRow(
+        _ input: UInt64, _ position: Int, watermark: Int, _ layers: LayerRange, _ rows: inout [UInt64], cellCount: Int,
+        start: Int
+    ) -> UInt64? {
         var value = input
-        let start = open[index].cells.start
         for layer in layers.indices {
             let base = (layer - layers.first) * cellCount + start
             let row = EmulatedChain.row(input: value, layer: layer, position: position)
-            if position < open[index].watermark {
+            if position < watermark {
                 guard rows[base + position] == row else { return nil }
             } else {
                 rows[base + position] = row
@@ -114,6 +147,34 @@ struct EmulatedStage: Sendable {
             value = EmulatedChain.output(input: value, attended: attended)
         }
         return value
+    }
+
+    // MARK: The device
+
+    /// - Returns: what must not be, in words.
+    private mutating func bringIn(_ pass: Pass) -> String? {
+        for entry in pass.entries where index(of: entry.sequence) == nil {
+            return "\(pass.id): \(entry.sequence) is not open"
+        }
+        device?.residency.begin(pass.id, pass.entries.map(\.sequence))
+        bringIn()
+        guard device?.residency.isReady == true else { return "\(pass.id) waits for rows that never come" }
+        device?.residency.run()
+        device?.residency.checkIntegrity()
+        return nil
+    }
+
+    /// What an entry has added on the device.
+    private mutating func writeDown(_ entry: PassEntry, _ at: Int) {
+        guard let device, let run = device.residency.run(of: entry.sequence) else { return }
+        for layer in 0..<layers.count {
+            let target = layer * cellCount + open[at].cells.start
+            let source = layer * device.cellCount + run.start
+            for position in max(entry.first, open[at].watermark)..<max(entry.end, open[at].watermark) {
+                rows[target + position] = device.rows[source + position]
+            }
+        }
+        self.device?.residency.committed(entry.sequence, to: entry.end)
     }
 }
 
@@ -182,5 +243,8 @@ extension EmulatedStage {
         guard let index = index(of: sequence) else { return }
         open[index].watermark = max(open[index].watermark, watermark)
         learn(tokens, at: first, of: index)
+        // What came is not on the device.
+        device?.residency.release(sequence)
+        device?.residency.open(sequence, cellCount: open[index].cells.count, committed: open[index].watermark)
     }
 }

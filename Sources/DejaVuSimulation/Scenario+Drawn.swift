@@ -56,6 +56,7 @@ extension Scenario {
             scenario.drainAt = Instant.zero + .milliseconds(Int64(random.next(in: 500...12_000)))
         }
         addControllerCrashes(&scenario, weather)
+        shrinkDevices(&scenario)
         return scenario
     }
 
@@ -85,6 +86,24 @@ extension Scenario {
         }
         if random.chance(0.2) {
             scenario.faults.removeAll { if case .crashController = $0.kind { false } else { true } }
+        }
+    }
+
+    /// A third has more memory below its devices than on them. Drawn apart, so that the others stay what they were.
+    private static func shrinkDevices(_ scenario: inout Scenario) {
+        var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x73_7761_70))
+        scenario.configuration.limits.chunkRowsMin = random.next(in: 1...40)
+        guard random.chance(0.35) else { return }
+        scenario.configuration.swapping = [.auto, .auto, .on, .off][random.next(below: 4)]
+        let isUneven = random.chance(0.3)
+        let divisor = random.next(in: 2...5)
+        let cost = TimeSpan(nanoseconds: Int64(random.next(in: 10...20_000)))
+        for index in scenario.workers.indices {
+            let share = isUneven ? random.next(in: 1...5) : divisor
+            // Room for the least that a stage can be given.
+            let least = CellRun.granularity * scenario.configuration.layerCount * kvBytesPerPositionAndLayer
+            scenario.workers[index].deviceBytesMax = max(scenario.workers[index].kvBytesMax / share, least)
+            scenario.workers[index].fetchCost = cost
         }
     }
 

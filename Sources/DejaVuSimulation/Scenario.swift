@@ -5,6 +5,10 @@ package import DejaVuCore
 package struct Scenario: Hashable, Codable, Sendable {
     package struct Worker: Hashable, Codable, Sendable {
         package var kvBytesMax: Int
+        /// What of that its device holds at one time; nil for all.
+        package var deviceBytesMax: Int?
+        /// What it takes to bring one row of one layer to the device.
+        package var fetchCost = TimeSpan.microseconds(1)
         /// What it may hold for others while it runs no stage.
         package var replicaBytesMax = 0
         /// A pass costs this, and this for each row.

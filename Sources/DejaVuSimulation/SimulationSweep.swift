@@ -16,6 +16,8 @@ package enum SimulationSweep {
         /// What all the controllers counted: whether the seeds reach what they are to test.
         package internal(set) var totals = ControllerCounters()
         package internal(set) var coverage = Coverage()
+        /// Sequences that were brought back to a device, as far as its process lived to the end.
+        package internal(set) var fetches = 0
         package internal(set) var failures: [Failure] = []
     }
 
@@ -35,6 +37,7 @@ package enum SimulationSweep {
             result.events += world.eventCount
             result.totals += world.counters
             result.coverage += world.coverage
+            result.fetches += world.fetchCount
             guard let violation = world.violations.first else { continue }
             var again = try World(scenario, tellsStory: true)
             again.run()

@@ -64,7 +64,11 @@ extension World {
         places[id.rawValue] =
             known.filter { $0.pipeline == place.pipeline && $0.stageIndex != place.stageIndex } + [place]
         let stage = StagePlace(worker: id, pipeline: place.pipeline, stage: place.stageIndex)
-        if former?.layers != place.layers || former?.cellCount != place.cellCount { holdings[stage] = nil }
+        if former?.layers != place.layers || former?.cellCount != place.cellCount
+            || former?.residentCellCount != place.residentCellCount
+        {
+            holdings[stage] = nil
+        }
         if let replica = place.replica {
             holdings[stage] = replicaHoldings.removeValue(forKey: replica.rawValue)
         }

@@ -69,6 +69,8 @@ extension World {
             tell("\(request) is refused: \(refusal.error)")
             note(clients.refused(request, refusal))
         case .restored(let request): restored(request)
+        case .swapping(let pipeline, let isOn, let reason):
+            tell("swapping in \(pipeline) is \(isOn ? "on" : "off"): \(reason)")
         case .adopted: adopted()
         case .stopped: stopped = true
         case .deposed(let reason): note("the only controller was deposed: \(reason)")

@@ -86,13 +86,14 @@ extension World {
     /// A stage and its replica are never on one worker.
     mutating func checkHold(_ assignment: ReplicaAssignment, at id: WorkerID) {
         replicasHeld[id.rawValue, default: []].append(assignment)
-        let status = controller.status(at: now)
-        guard status.workers.contains(where: { $0.id == id }) else {
-            return note("\(id) is to hold a replica, but is not known")
+        // Another order of the same event may dismiss it, or give it that stage; and of a place that it has lost it hears
+        // when it gets another.
+        guard owners[id.rawValue] != nil else { return note("\(id) is to hold a replica, but is not known") }
+        let runs = places[id.rawValue]?.contains {
+            $0.pipeline == assignment.pipeline && $0.stageIndex == assignment.stageIndex
         }
-        if let pipeline = status.pipelines.first(where: { $0.id == assignment.pipeline }),
-            pipeline.stages[assignment.stageIndex].worker == id
-        {
+        let placed = controller.status(at: now).pipelines.first { $0.id == assignment.pipeline }
+        if runs == true, placed?.stages[assignment.stageIndex].worker == id {
             note("\(id) is to hold a replica of its own stage")
         }
     }
@@ -106,5 +107,11 @@ extension World {
         let stages = bytes(processes[slot].stages.map(\.store))
         let held = bytes(processes[slot].replicas) + max(0, stages - plan.kvBytesMax)
         if held > plan.replicaBytesMax { note("process \(slot) was given more cells than its memory holds") }
+        for stage in processes[slot].stages {
+            let bytes = (stage.store.engine.device?.cellCount ?? 0) * stage.store.layers.count
+            if bytes * Scenario.kvBytesPerPositionAndLayer > plan.deviceBytesMax ?? plan.kvBytesMax {
+                note("process \(slot) was given more cells than its device holds")
+            }
+        }
     }
 }

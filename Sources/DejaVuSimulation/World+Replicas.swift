@@ -30,7 +30,9 @@ extension World {
         }
         processes[slot].replicas.append(
             SimulatedStore(
-                engine: engine(assignment.layers, cellCount: assignment.cellCount), pipeline: assignment.pipeline,
+                engine: engine(
+                    slot, assignment.layers, cellCount: assignment.cellCount,
+                    residentCount: assignment.residentCellCount), pipeline: assignment.pipeline,
                 replica: assignment.id))
         checkMemory(slot)
         work(slot, .replicaLoaded(assignment.id))

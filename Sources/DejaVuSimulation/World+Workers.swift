@@ -38,10 +38,18 @@ extension World {
             bulkAddress: "bulk:\(slot)",
             layerCount: scenario.configuration.layerCount,
             kvBytesPerPositionAndLayer: Scenario.kvBytesPerPositionAndLayer, kvBytesMax: plan.kvBytesMax,
-            replicaBytesMax: plan.replicaBytesMax, numericClass: NumericClass(hash: 1), processID: Int32(slot + 1),
+            deviceBytesMax: plan.deviceBytesMax, replicaBytesMax: plan.replicaBytesMax,
+            numericClass: NumericClass(hash: 1), processID: Int32(slot + 1),
             name: "worker-\(slot)")
         work(slot, .controllerConnected(term))
         toController(slot, .workerJoined(id, hello))
+    }
+
+    /// Sequences whose rows have been brought to a device, as far as its process lives.
+    package var fetchCount: Int {
+        processes.reduce(0) { sum, process in
+            process.stages.reduce(sum) { $0 + ($1.store.engine.device?.usage.fetches ?? 0) }
+        }
     }
 
     private mutating func toController(_ slot: Int, _ event: ControllerEvent) {
@@ -54,7 +62,13 @@ extension World {
         guard processes[slot].alive, processes[slot].generation == generation else { return }
         queue.push(.heartbeat(slot: slot, generation: generation), at: now + .milliseconds(100))
         if processes[slot].jobRunning, !processes[slot].hung { processes[slot].progress += 1 }
-        send(slot, .heartbeat(WorkerHeartbeat(progress: processes[slot].progress, busy: processes[slot].jobRunning)))
+        let swap = processes[slot].stages.compactMap { $0.store.engine.device?.usage }
+        send(
+            slot,
+            .heartbeat(
+                WorkerHeartbeat(
+                    progress: processes[slot].progress, busy: processes[slot].jobRunning,
+                    swap: swap.isEmpty ? nil : swap.reduce(SwapUsage(), +))))
     }
 
     mutating func send(_ slot: Int, _ message: WorkerMessage) {
@@ -136,6 +150,10 @@ extension World {
                     slot: target, generation: processes[target].generation, from: slot, serial: outgoing.serial,
                     HiddenRows(term: term, pass: pass, stageIndex: stage, rows: rows)), at: at)
         case .drop(let handle): _ = take(handle, slot)
+        case .announce(let engine, let pass, let sequences):
+            if let stage = processes[slot].stage(engine) {
+                processes[slot].stages[stage].store.engine.announce(pass, sequences)
+            }
         case .setTimer(let timer, let at):
             queue.push(.toWorker(slot: slot, generation: generation, link: nil, .timer(timer)), at: max(at, now))
         case .exit(_, let reason):
@@ -255,16 +273,23 @@ extension World {
             .init(
                 id: id,
                 store: SimulatedStore(
-                    engine: engine(assignment.layers, cellCount: assignment.cellCount),
+                    engine: engine(
+                        slot, assignment.layers, cellCount: assignment.cellCount,
+                        residentCount: assignment.residentCellCount),
                     pipeline: assignment.pipeline, replica: nil)))
         checkMemory(slot)
         work(slot, .loaded(id))
     }
 
-    func engine(_ layers: LayerRange, cellCount: Int) -> EmulatedStage {
+    func engine(_ slot: Int, _ layers: LayerRange, cellCount: Int, residentCount: Int) -> EmulatedStage {
         EmulatedStage(
             layers: layers, layerCount: scenario.configuration.layerCount,
-            vocabularyCount: scenario.configuration.vocabularyCount, cellCount: cellCount)
+            vocabularyCount: scenario.configuration.vocabularyCount, cellCount: cellCount,
+            device: residentCount == cellCount
+                ? nil
+                : SimulatedDevice(
+                    layerCount: layers.count, cellCount: residentCount,
+                    secondsPerRow: scenario.workers[slot].fetchCost.seconds * Double(layers.count)))
     }
 
     private mutating func finishPass(

@@ -20,6 +20,8 @@ struct Cluster {
     var opened: [(worker: WorkerID, record: SequenceRecord, cells: CellRun, ticket: Ticket)] = []
     var requestCount: UInt64 = 0
     let cellsPerStage: Int
+    /// What of them a device holds at one time; nil for all.
+    let deviceCells: Int?
     /// What each worker may hold for others, in stages.
     let replicasMax: Int
     var holds: [WorkerID: [ReplicaAssignment]] = [:]
@@ -30,18 +32,20 @@ struct Cluster {
 
     init(
         stages: Int = 1, pipelines: Int = 1, promptStages: Int = 0, above: Int = 16, cells: Int = 4096,
-        context: Int = 512, replicasMax: Int = 0, replicates: Bool = true,
-        _ change: (inout ControllerLimits) -> Void = { _ in }
+        deviceCells: Int? = nil, swapping: Swapping = .on, context: Int = 512, replicasMax: Int = 0,
+        replicates: Bool = true, _ change: (inout ControllerLimits) -> Void = { _ in }
     ) throws {
         var limits = ControllerLimits(contextLength: context)
         change(&limits)
         cellsPerStage = cells
+        self.deviceCells = deviceCells
         self.replicasMax = replicasMax
         var configuration = ControllerConfiguration(
             model: ModelID(digest: "00112233445566778899"), layerCount: 12, vocabularyCount: 1000,
             topology: PipelineTopology(
                 stageCount: stages, pipelineCount: pipelines, promptStageCount: promptStages), limits: limits)
         configuration.replicates = replicates
+        configuration.swapping = swapping
         configuration.disaggregateAbove = above
         machine = try ControllerMachine(configuration: configuration, term: Self.term)
     }
@@ -55,7 +59,8 @@ struct Cluster {
         var hello = WorkerHello(
             incarnation: Self.incarnation(id), term: nil, model: machine.configuration.model,
             peerAddress: "unix:/\(id)", bulkAddress: "unix:/bulk\(id)", layerCount: 12, kvBytesPerPositionAndLayer: 8,
-            kvBytesMax: cellsPerStage * layers * 8, replicaBytesMax: replicasMax * cellsPerStage * layers * 8,
+            kvBytesMax: cellsPerStage * layers * 8, deviceBytesMax: (deviceCells ?? cellsPerStage) * layers * 8,
+            replicaBytesMax: replicasMax * cellsPerStage * layers * 8,
             numericClass: NumericClass(hash: 5), processID: Int32(id), name: "local-\(id)")
         change(&hello)
         return hello

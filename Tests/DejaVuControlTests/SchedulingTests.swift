@@ -139,3 +139,24 @@ import Testing
     for _ in 0..<6 { _ = cluster.submit(outputs: 30) }
     #expect(cluster.machine.status(at: cluster.now).pipelines.map(\.sequencesRunning) == [3, 3])
 }
+
+/// In a pipeline of several stages a prompt is spread over the passes in flight: no stage waits for one that has all.
+@Test func budget_severalStages_promptIsSpreadOverThePassesInFlight() throws {
+    var cluster = try Cluster(stages: 2)
+    cluster.start(workers: 1...2)
+    cluster.finishProbe()
+    _ = cluster.submit(prompt: 200, outputs: 5)
+    #expect(cluster.passes.map(\.rowCount) == [100, 100])
+    _ = cluster.submit(prompt: 40, outputs: 5)
+    cluster.complete()
+    // What is left is no more than the least that is worth a pass.
+    #expect(cluster.passes.map(\.rowCount) == [100, 40])
+}
+
+@Test func budget_oneStage_promptsStayWhole() throws {
+    var cluster = try Cluster()
+    cluster.start(workers: 1...1)
+    cluster.finishProbe()
+    _ = cluster.submit(prompt: 200, outputs: 5)
+    #expect(cluster.passes.map(\.rowCount) == [200])
+}

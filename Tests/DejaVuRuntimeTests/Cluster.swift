@@ -55,19 +55,22 @@ let key: ClusterKey = .random()
 func worker(
     joining address: LinkAddress, name: String, key: ClusterKey = key, peers: PeerListening = .host(nil),
     profile: ModelProfile = profile, grace: TimeSpan = .seconds(5), meter: EmulationMeter = EmulationMeter(),
-    replicaBytesMax: Int = 1 << 30, faultDirectory: String? = nil
+    replicaBytesMax: Int = 1 << 30, kvBytesMax: Int = 1 << 30, deviceBytesMax: Int? = nil, swap: SwapResources? = nil,
+    faultDirectory: String? = nil
 ) throws -> WorkerProcess {
     var options = WorkerOptions(controller: address, key: key, name: name, peerListening: peers)
     options.orphanGrace = grace
     options.faultDirectory = faultDirectory
-    return try WorkerProcess(
-        options: options, model: WorkerModel(profile, kvBytesMax: 1 << 30, replicaBytesMax: replicaBytesMax),
-        logger: quiet
-    ) {
+    var model = WorkerModel(profile, kvBytesMax: kvBytesMax, replicaBytesMax: replicaBytesMax)
+    model.deviceBytesMax = deviceBytesMax ?? kvBytesMax
+    return try WorkerProcess(options: options, model: model, logger: quiet, swap: swap?.meter) {
         (assignment, progress) throws(DejaVuError) in
-        try EmulatedEngine(
-            profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress,
+        let device = try EmulatedEngine(
+            profile: profile, layers: assignment.layers, cellCount: assignment.residentCellCount, progress: progress,
             meter: meter)
+        guard assignment.swaps, let swap else { return device }
+        return try SwappingEngine(
+            device: device, cellCount: assignment.cellCount, resources: swap, progress: progress)
     }
 }
 

@@ -114,7 +114,6 @@ private func jobs(_ count: Int, prompt: Int, outputs: Int) -> [PerformanceScenar
     #expect(!choice.topology.isDisaggregated && !choice.swaps)
     #expect(plan.reasons.contains { $0.hasPrefix("Do not disaggregate") })
     #expect(plan.reasons.contains { $0.hasPrefix("Do not swap") })
-    #expect(plan.servable == plan.choice)
     #expect(plan.serveOptions != nil)
 }
 
@@ -162,10 +161,10 @@ private func jobs(_ count: Int, prompt: Int, outputs: Int) -> [PerformanceScenar
     #expect(slow.candidates.contains { $0.swaps })
     let fast = try plan(copy: 1e13)
     #expect(fast.choice?.swaps == true)
-    // What `serve` cannot do is never printed as a line to type.
-    #expect(fast.servable?.swaps == false)
-    #expect(fast.serveOptions?.contains("--swap") == false)
-    #expect(fast.reasons.contains { $0.contains("cannot do that yet") })
+    let options = try #require(fast.serveOptions)
+    #expect(options.contains("--host-memory") && options.contains("\(1 << 40)"))
+    #expect(options.contains("\(4 * 1200 * profile.kvBytesPerPositionAndLayer * layers)"))
+    #expect(slow.serveOptions?.contains("--host-memory") == false)
     #expect(fast.reasons.contains { $0.hasPrefix("Swap") })
 }
 

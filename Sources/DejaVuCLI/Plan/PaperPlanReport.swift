@@ -79,8 +79,11 @@ struct PaperPlanReport: Encodable {
             tokenStages = nil
             decision = "stay colocated: \(reason)"
         }
-        // `serve` has no pipelines for prompts alone yet.
-        serve = "dejavu serve MODEL" + (machines > 1 ? " --stages \(machines)" : "")
+        if let promptStages, let tokenStages {
+            serve = "dejavu serve MODEL --prompt-stages \(promptStages) --token-stages \(tokenStages)"
+        } else {
+            serve = "dejavu serve MODEL" + (machines > 1 ? " --stages \(machines)" : "")
+        }
     }
 
     var text: String {

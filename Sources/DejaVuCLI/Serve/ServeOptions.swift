@@ -8,6 +8,8 @@ enum Replication: String, CaseIterable, ExpressibleByArgument {
     case auto, on, off
 }
 
+extension Swapping: ExpressibleByArgument {}
+
 /// The shape of what is served: pipelines, stages, standbys.
 struct TopologyOptions: ParsableArguments {
     @Option(
@@ -48,6 +50,14 @@ struct TopologyOptions: ParsableArguments {
             """,
             valueName: "auto|on|off"))
     var replicate: Replication = .auto
+    @Option(
+        help: ArgumentHelp(
+            """
+            Let sequences take turns on the devices where --host-memory or --swap-dir holds more than \
+            --device-memory: `auto` as long as measured times say that it pays, `on` always, `off` never.
+            """,
+            valueName: "auto|on|off"))
+    var swap: Swapping = .auto
     @Option(help: ArgumentHelp("Workers that this command starts itself; the others join.", valueName: "count"))
     var localWorkers: Int?
 

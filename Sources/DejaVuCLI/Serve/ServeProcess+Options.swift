@@ -45,6 +45,7 @@ extension ServeProcess {
             command.topology.disaggregateAbove ?? source.shortPromptMax ?? configuration.disaggregateAbove
         configuration.replicates = command.topology.replicate != .off
         configuration.batching = command.admission.batching.control
+        configuration.swapping = command.topology.swap
         var options = ControllerOptions(
             configuration: configuration, stateDirectory: "", localWorkers: localWorkers(command, source))
         (options.stateDirectory, options.isStateTemporary) = stateDirectory(command)
@@ -62,7 +63,11 @@ extension ServeProcess {
         let threads = command.device.threadCount(workers: topology.stageWorkers)
         let perStage = (DeviceDefaults.kvBytes(source) + topology.fewestStages - 1) / topology.fewestStages
         let device = command.device.deviceMemory?.bytes ?? perStage
-        let (replicas, overflow) = device.multipliedReportingOverflow(by: topology.stageWorkers)
+        let below = command.device.swapBytes(device: device)
+        let swaps = below.host + below.disk > device && topology.swap != .off
+        // A replica that is swapped takes memory below, and on the device of whoever takes over.
+        let held = swaps ? below.host + below.disk + device : device
+        let (replicas, overflow) = held.multipliedReportingOverflow(by: topology.stageWorkers)
         var arguments = ["dejavu", "worker", "--local", "--model", command.model]
         arguments += command.device.arguments(
             threads: threads, deviceMemoryBytes: device,

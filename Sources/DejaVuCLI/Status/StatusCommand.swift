@@ -51,6 +51,13 @@ struct StatusCommand: AsyncParsableCommand {
                 )
             }
         }
+        for pipeline in status.pipelines {
+            guard let swap = pipeline.swap else { continue }
+            let waiting = swap.sequencesWaiting > 0 ? ", \(swap.sequencesWaiting) sequences wait below the devices" : ""
+            print(
+                "  swapping in \(pipeline.id) is \(swap.on ? "on" : "off"): \(swap.reason);"
+                    + " \(ByteSize.describe(swap.bytesIn)) brought in\(waiting)")
+        }
         print("  running \(status.sequencesRunning), queued \(status.queue.requests)")
         if let prompts = status.prompts {
             print(
@@ -118,6 +125,13 @@ struct StatusCommand: AsyncParsableCommand {
             let epoch: UInt64
             let state: String
             let stages: [Stage]
+            let swap: Swap?
+        }
+        struct Swap: Decodable {
+            let on: Bool
+            let reason: String
+            let bytesIn: Int
+            let sequencesWaiting: Int
         }
         struct Queue: Decodable { let requests: Int }
         let ready: Bool

@@ -16,6 +16,18 @@ struct DeviceOptions: ParsableArguments {
     var deviceMemory: ByteSize?
     @Option(
         help: ArgumentHelp(
+            "Host memory for KV that a worker's device cannot hold: sequences take turns on the device.",
+            discussion: "All KV lies there, so it is of use only if it is more than --device-memory."))
+    var hostMemory: ByteSize?
+    @Option(
+        help: ArgumentHelp(
+            "Where each worker keeps KV that neither device nor --host-memory holds, in a file without a name.",
+            valueName: "directory"))
+    var swapDir: String?
+    @Option(help: "The size of that file; four times --device-memory if not given.")
+    var swapSize: ByteSize?
+    @Option(
+        help: ArgumentHelp(
             "Memory for copies of other workers' KV, beside --device-memory; 0 for none.",
             discussion: "As much as all stages have where `serve` starts the worker, else as --device-memory."))
     var replicaMemory: ByteSize?
@@ -36,11 +48,17 @@ struct DeviceOptions: ParsableArguments {
         if let deviceMemory, deviceMemory.bytes < 1 << 20 {
             throw ValidationError("--device-memory must be at least 1M")
         }
+        if swapSize != nil, swapDir == nil { throw ValidationError("--swap-size needs --swap-dir") }
         if let weightCache, weightCache.isEmpty { throw ValidationError("--weight-cache takes a directory, or off") }
     }
 
     /// The threads of one of `workers` workers that compute at the same time.
     func threadCount(workers: Int) -> Int { threads ?? max(1, Machine.coreCount / max(1, workers)) }
+
+    /// What there is below a device of that much memory, in bytes; 0 for nothing.
+    func swapBytes(device: Int) -> (host: Int, disk: Int) {
+        (hostMemory?.bytes ?? 0, swapDir == nil ? 0 : swapSize?.bytes ?? min(device, 1 << 50) * 4)
+    }
 
     /// The arguments that make a child's options the same.
     func arguments(threads: Int, deviceMemoryBytes: Int, replicaMemoryBytes: Int) -> [String] {
@@ -48,7 +66,12 @@ struct DeviceOptions: ParsableArguments {
             "--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--replica-memory",
             "\(replicaMemoryBytes)", "--kernels", kernels.rawValue,
             "--weight-cache", weightCacheDirectory() ?? "off",
-        ] + (checkRewrites ? ["--check-rewrites"] : [])
+        ] + (checkRewrites ? ["--check-rewrites"] : []) + swapArguments
+    }
+
+    private var swapArguments: [String] {
+        (hostMemory.map { ["--host-memory", "\($0.bytes)"] } ?? [])
+            + (swapDir.map { ["--swap-dir", $0] } ?? []) + (swapSize.map { ["--swap-size", "\($0.bytes)"] } ?? [])
     }
 
     /// nil if every worker is to keep its own.

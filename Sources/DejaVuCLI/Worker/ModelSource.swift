@@ -92,8 +92,39 @@ enum ModelSource: Sendable {
         if case .emulated = self { EmulationMeter() } else { nil }
     }
 
-    /// Makes a stage's engine when the worker is told which layers it gets.
-    func engineFactory(_ device: DeviceOptions, meter: EmulationMeter?, logger: Logger) -> EngineFactory {
+    /// What a worker has below a device of that much memory; nil if that is not more.
+    func swapResources(_ device: DeviceOptions, deviceBytes: Int) -> SwapResources? {
+        let bytes = device.swapBytes(device: deviceBytes)
+        guard bytes.host + bytes.disk > deviceBytes else { return nil }
+        var pace = SwapResources.Pace()
+        if case .emulated(let profile) = self {
+            func seconds(_ rate: Double) -> Double { rate > 0 ? profile.timeScale / rate : 0 }
+            pace.hostSecondsPerByte = seconds(profile.copyBytesPerSecond)
+            pace.diskSecondsPerByte = seconds(profile.diskBytesPerSecond)
+        }
+        return SwapResources(
+            hostBytes: bytes.host, directory: device.swapDir, diskBytes: bytes.disk, pace: pace)
+    }
+
+    /// Makes a stage's engine when the worker is told which layers it gets, with the memory below its device if that
+    /// holds more.
+    func engineFactory(
+        _ device: DeviceOptions, meter: EmulationMeter?, swap: SwapResources?, logger: Logger
+    ) -> EngineFactory {
+        let makeDevice = deviceFactory(device, meter: meter, logger: logger)
+        return { (assignment, progress) throws(DejaVuError) in
+            let engine = try makeDevice(assignment, progress)
+            guard assignment.swaps else { return engine }
+            guard let swap else {
+                throw DejaVuError(.invalidArgument, "there is no memory below this worker's device", subject: "swap")
+            }
+            return try SwappingEngine(
+                device: engine, cellCount: assignment.cellCount, resources: swap, progress: progress)
+        }
+    }
+
+    /// With as many cells as are on the device at one time.
+    private func deviceFactory(_ device: DeviceOptions, meter: EmulationMeter?, logger: Logger) -> EngineFactory {
         switch self {
         case .file(let file, _, _):
             let threads = device.threadCount(workers: 1)
@@ -101,7 +132,8 @@ enum ModelSource: Sendable {
             let weightCache = device.weightCacheDirectory()
             let checksRewrites = device.checkRewrites
             return { (assignment, progress) throws(DejaVuError) in
-                var options = StageEngineOptions(layers: assignment.layers, cellCount: assignment.cellCount)
+                var options = StageEngineOptions(
+                    layers: assignment.layers, cellCount: assignment.residentCellCount)
                 options.threadCount = threads
                 options.kernelSet = kernels
                 options.weightCache = weightCache
@@ -115,7 +147,8 @@ enum ModelSource: Sendable {
         case .emulated(let profile):
             return { (assignment, progress) throws(DejaVuError) in
                 try EmulatedEngine(
-                    profile: profile, layers: assignment.layers, cellCount: assignment.cellCount, progress: progress,
+                    profile: profile, layers: assignment.layers, cellCount: assignment.residentCellCount,
+                    progress: progress,
                     meter: meter ?? EmulationMeter())
             }
         }

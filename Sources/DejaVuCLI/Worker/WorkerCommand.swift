@@ -60,12 +60,14 @@ struct WorkerCommand: AsyncParsableCommand {
         let source = try ModelSource(model)
         let memory = device.deviceMemory?.bytes ?? DeviceDefaults.kvBytes(source)
         let meter = source.makeMeter()
+        let swap = source.swapResources(device, deviceBytes: memory)
+        var model = source.workerModel(
+            kernels: device.kernels, kvBytesMax: max(memory, swap?.byteCount ?? 0), replicaBytesMax: 0)
+        model.deviceBytesMax = memory
+        model.replicaBytesMax = device.replicaMemory?.bytes ?? model.kvBytesMax + (swap == nil ? 0 : memory)
         let worker = try WorkerProcess(
-            options: try options(),
-            model: source.workerModel(
-                kernels: device.kernels, kvBytesMax: memory, replicaBytesMax: device.replicaMemory?.bytes ?? memory),
-            logger: logger, meter: meter,
-            makeEngine: source.engineFactory(device, meter: meter, logger: logger))
+            options: try options(), model: model, logger: logger, meter: meter, swap: swap?.meter,
+            makeEngine: source.engineFactory(device, meter: meter, swap: swap, logger: logger))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
         let watcher = Task {
             var asked = false

@@ -13,7 +13,10 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
     /// costs a token pipeline less than the way of its rows costs everybody. The default is one chunk: what steps would
     /// wait for once at most.
     package var disaggregateAbove = 256
+    /// The same with room for a step, which is one row and stays where its tokens are made.
+    var shortRowsMax: Int { max(1, disaggregateAbove) }
     package var batching = Batching.continuous
+    package var swapping = Swapping.auto
     /// Whether standbys hold replicas of the stages.
     package var replicates = true
     /// The prompt of a probe: any token of the vocabulary.

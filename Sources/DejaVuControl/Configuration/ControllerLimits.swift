@@ -12,6 +12,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     /// Rows of prompts and replays in a pass of a pipeline that also has steps to run, so that a step never waits
     /// behind more than one chunk.
     package var chunkRowsMax: Int = 256
+    /// Where prompts are spread over several passes, none gets fewer rows than this: smaller ones cost more a row.
+    package var chunkRowsMin: Int = 32
     /// Rows of one pass of a prompt pipeline. No step waits for it; shorter ones stream sooner.
     package var promptRowsMax: Int = 512
     /// Sequences that make a step in one pass.
@@ -72,6 +74,7 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
         try require(
             (1...passRowsMax).contains(chunkRowsMax), "chunkRowsMax",
             "a chunk (\(chunkRowsMax)) must fit in a pass (\(passRowsMax))")
+        try require((1...65536).contains(chunkRowsMin), "chunkRowsMin", "a chunk has 1 to 65536 rows")
         try require((1...65536).contains(promptRowsMax), "promptRowsMax", "a pass has 1 to 65536 rows")
         try require(
             (1...passRowsMax).contains(microbatchSequencesMax), "microbatchSequencesMax",

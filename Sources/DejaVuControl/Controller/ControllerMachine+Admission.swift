@@ -89,8 +89,16 @@ extension ControllerMachine {
     /// Whether all the cells there are would not be enough; nil also while nobody knows how many there will be.
     private func reasonNeverToFit(_ state: RequestState) -> DejaVuError? {
         let most = pipelines.reduce(0) { $1.role.isHome ? max($0, $1.cells.cellCount) : $0 }
-        let needed = CellRun.count(forPositions: max(1, state.positions)) * state.request.choiceCount
-        guard most > 0, needed > most else { return nil }
+        let each = CellRun.count(forPositions: max(1, state.positions))
+        let needed = each * state.request.choiceCount
+        guard most > 0 else { return nil }
+        let device = pipelines.reduce(0) { $1.role.isHome ? max($0, $1.swap.residentCount) : $0 }
+        if each > device {
+            return DejaVuError(
+                .invalidArgument, "the request needs \(each) KV cells at one time, a device holds \(device)",
+                subject: "context_length")
+        }
+        guard needed > most else { return nil }
         return DejaVuError(
             .invalidArgument, "the request needs \(needed) KV cells, the memory of the workers holds \(most)",
             subject: "context_length")
@@ -133,7 +141,7 @@ extension ControllerMachine {
                 continue
             }
             let most = pipelines.reduce(0) {
-                $1.role.isHome && $1.phase == .serving ? max($0, $1.cells.cellCount) : $0
+                $1.role.isHome && $1.phase == .serving ? max($0, $1.swap.residentCount) : $0
             }
             if CellRun.count(forPositions: positions) <= most { waits = true }
             index += 1
@@ -147,7 +155,8 @@ extension ControllerMachine {
             pipelines[$0].role.isHome && pipelines[$0].phase == .serving
                 && pipelines[$0].members.count + count <= limits.sequencesMax
         }.sorted { (pipelines[$0].members.count, $0) < (pipelines[$1].members.count, $1) }
-        for index in order {
+        let each = CellRun.count(forPositions: max(1, positions))
+        for index in order where each <= pipelines[index].swap.residentCount && hasRoom(index, for: each * count) {
             if let runs = pipelines[index].cells.allocate(positions: max(1, positions), times: count) {
                 return (index, runs)
             }

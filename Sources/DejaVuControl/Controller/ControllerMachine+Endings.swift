@@ -135,6 +135,8 @@ extension ControllerMachine {
         if pipelines[index].probe == id { pipelines[index].probe = nil }
         admissionDue = true
         guestsDue = true
+        // Somebody else may have a turn on the devices now.
+        if canSwap(index) { pipelines[index].dirty = true }
         if isClosed(index) { movesDue = true }
         if sequences[at: at].home?.pipeline == index {
             sequences[at: at].home = nil

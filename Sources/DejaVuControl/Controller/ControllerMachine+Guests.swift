@@ -27,14 +27,16 @@ extension ControllerMachine {
         }
     }
 
-    /// Whether a sequence has more to run than its token pipeline should, and somebody who could do it. Before all
-    /// stages of a new epoch have answered nobody knows what they lack.
+    /// Whether a sequence has more to run than its token pipeline should, and somebody who could do it. Not if its home
+    /// has some of it: a prompt pipeline would run that again. Before all stages of a new epoch have answered nobody
+    /// knows what they lack.
     func needsGuest(_ sequence: SequenceState, cellsMax: Int) -> Bool {
         guard cellsMax > 0, sequence.guest == nil, !sequence.isProbe, let home = sequence.home, !home.isLeaving,
-            home.inFlight == 0, pipelines[home.pipeline].role == .token, pipelines[home.pipeline].phase == .serving
+            home.inFlight == 0, home.watermarks.least == 0, pipelines[home.pipeline].role == .token,
+            pipelines[home.pipeline].phase == .serving
         else { return false }
         let known = sequence.record.knownCount
-        return known - home.nextStart(known: known) > configuration.disaggregateAbove
+        return known - home.nextStart(known: known) > configuration.shortRowsMax
             && CellRun.count(forPositions: known) <= cellsMax
     }
 

@@ -82,8 +82,12 @@ extension ControllerMachine {
         let running = pipeline.members.reduce(0) { $0 + (sequences[$1]?.phase == .running ? 1 : 0) }
         precondition(running <= limits.sequencesMax + 1, "more sequences than the limit, a probe aside")
         precondition(
-            pipeline.flights.count <= pipeline.stages.count + limits.passesExtra, "more passes in flight than the limit"
-        )
+            pipeline.flights.count <= pipeline.stages.count + limits.passesExtra + (canSwap(index) ? 1 : 0),
+            "more passes in flight than the limit")
+        for flight in pipeline.flights where pipeline.phase == .serving {
+            let cells = flight.entries.reduce(0) { $0 + (sequences[$1.sequence]?[index]?.cells.count ?? 0) }
+            precondition(cells <= pipeline.swap.residentCount, "a pass of more than a device holds")
+        }
         for flight in pipeline.flights { precondition(flight.rows <= rowsMax(of: index), "a pass over the budget") }
         for (stage, description) in pipeline.stages.enumerated() {
             guard let worker = description.worker else {

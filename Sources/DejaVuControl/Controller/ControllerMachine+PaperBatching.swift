@@ -55,9 +55,12 @@ extension ControllerMachine {
     private func unplaced(_ index: Int, most: Int) -> [SequenceID] {
         let places = pipelines[index].places
         var found: [SequenceID] = []
-        for id in pipelines[index].members where found.count < most {
+        var cells = canSwap(index) ? pipelines[index].swap.residentCount / 2 : Int.max
+        for id in workingSet(index) where found.count < most {
             guard isRunning(id, in: index), !isInFlight(id, in: index), !places.contains(where: { $0.contains(id) })
             else { continue }
+            cells -= sequences[id]?[index]?.cells.count ?? 0
+            guard cells >= 0 || found.isEmpty else { break }
             found.append(id)
         }
         return found

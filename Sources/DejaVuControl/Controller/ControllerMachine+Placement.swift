@@ -149,8 +149,11 @@ extension ControllerMachine {
         pipelines[index].phase = .loading
         let members = stageWorkers(of: index)
         let cellCount = cellCount(for: index, members)
-        let changes = cellCount != pipelines[index].cells.cellCount
+        let residentCount = residentCount(for: index, members, of: cellCount)
+        let changes =
+            cellCount != pipelines[index].cells.cellCount || residentCount != pipelines[index].swap.residentCount
         if changes { for stage in members.indices { dropReplica(index, stage) } }
+        pipelines[index].swap.residentCount = residentCount
         let epoch = pipelines[index].epoch
         if !planned { pipelines[index].recovery?.placed(at: now, epoch: epoch) }
         for (stage, id) in members.enumerated() {
@@ -180,10 +183,26 @@ extension ControllerMachine {
         var capacity = limits.cellsMax / CellRun.granularity * CellRun.granularity
         for id in members {
             guard let worker = workers[id] else { preconditionFailure("\(id) is placed but not known") }
-            capacity = min(capacity, worker.cellCapacity)
+            capacity = min(capacity, mayBeSwapped(index) ? worker.cellCapacity : worker.residentCapacity)
         }
         let current = pipelines[index].cells.cellCount
         return current > 0 && current <= capacity ? current : capacity
+    }
+
+    /// Prompts leave as soon as they have run.
+    private func mayBeSwapped(_ index: Int) -> Bool {
+        pipelines[index].role.isHome && configuration.swapping != .off
+    }
+
+    /// What the least device of all stages holds at one time. It stays if it can, as the number of cells does.
+    private func residentCount(for index: Int, _ members: [WorkerID], of cellCount: Int) -> Int {
+        guard mayBeSwapped(index) else { return cellCount }
+        let capacity = members.enumerated().reduce(cellCount) { least, member in
+            let layers = pipelines[index].stages[member.offset].layers.count
+            return min(least, workers[member.element]?.residentCapacity(layers: layers) ?? 0)
+        }
+        let current = pipelines[index].swap.residentCount
+        return pipelines[index].cells.cellCount == cellCount && current > 0 && current <= capacity ? current : capacity
     }
 
     private mutating func tell(
@@ -194,8 +213,9 @@ extension ControllerMachine {
         let layers = pipeline.stages[stage].layers
         var keeps = false
         workers[at: at].change(stage) { seat in
-            keeps = seat.cellCount == cellCount
+            keeps = seat.cellCount == cellCount && seat.residentCount == pipeline.swap.residentCount
             seat.cellCount = cellCount
+            seat.residentCount = pipeline.swap.residentCount
             seat.since = now
         }
         workers[at: at].progressAt = now
@@ -210,7 +230,8 @@ extension ControllerMachine {
             .assign(
                 StageAssignment(
                     pipeline: pipeline.id, epoch: pipeline.epoch, stageIndex: stage, stageCount: pipeline.stages.count,
-                    layers: layers, cellCount: cellCount, next: peer, replica: replica)), to: id)
+                    layers: layers, cellCount: cellCount, residentCellCount: pipeline.swap.residentCount, next: peer,
+                    replica: replica)), to: id)
     }
 
     mutating func assigned(
@@ -264,7 +285,7 @@ extension ControllerMachine {
         guard let home = sequence.home, let guest = sequence.guest else { return false }
         let known = sequence.record.knownCount
         return known > guest.positions + 1 || home.watermarks.least >= sequence.owed
-            || known - home.nextStart(known: known) <= configuration.disaggregateAbove
+            || known - home.nextStart(known: known) <= configuration.shortRowsMax
     }
 
     /// The worker stays, without the stage, and is tried again after a rest.

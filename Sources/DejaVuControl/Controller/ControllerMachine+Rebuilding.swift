@@ -112,6 +112,9 @@ extension ControllerMachine {
         guard let cellCount = stages.first?.stage.assignment.cellCount ?? replicas.first?.replica.assignment.cellCount,
             (1...limits.cellsMax).contains(cellCount), cellCount % CellRun.granularity == 0
         else { return }
+        let resident =
+            stages.first?.stage.assignment.residentCellCount ?? replicas.first?.replica.assignment.residentCellCount
+        pipelines[index].swap.residentCount = min(max(resident ?? cellCount, 1), cellCount)
         var places = RebuiltPlaces(cellCount: cellCount, isHome: pipelines[index].role.isHome)
         for (id, stage) in stages { keep(stage, of: index, at: id, adoption, &places) }
         for (id, replica) in replicas { keep(replica, of: index, at: id, adoption, &places) }
@@ -168,6 +171,7 @@ extension ControllerMachine {
         guard let worker = workers.index(of: id), pipelines[index].stages[place.stageIndex].worker == nil,
             workers[at: worker].isFree || workers[at: worker].pipeline == index,
             place.cellCount == places.cells.cellCount,
+            place.residentCellCount == pipelines[index].swap.residentCount,
             places.take(
                 stage.sequences, stage: place.stageIndex, worker: id, replica: nil, records: adoption.known,
                 isTaken: { hasPlace($0, like: index) })
@@ -175,6 +179,7 @@ extension ControllerMachine {
         workers[at: worker].pipeline = index
         var seat = WorkerState.Seat(stage: place.stageIndex, layers: place.layers.count)
         seat.cellCount = place.cellCount
+        seat.residentCount = place.residentCellCount
         workers[at: worker].seats.append(seat)
         pipelines[index].stages[place.stageIndex].worker = id
     }
@@ -186,8 +191,10 @@ extension ControllerMachine {
         let place = replica.assignment
         let stage = pipelines[index].stages[place.stageIndex]
         guard configuration.replicates, let worker = workers.index(of: id), stage.replica == nil, stage.worker != id,
-            place.cellCount == places.cells.cellCount, !workers[at: worker].leaving,
-            workers[at: worker].canHold(cells: place.cellCount, layers: place.layers.count)
+            place.cellCount == places.cells.cellCount,
+            place.residentCellCount == pipelines[index].swap.residentCount, !workers[at: worker].leaving,
+            workers[at: worker].canHold(
+                cells: place.cellCount, resident: place.residentCellCount, layers: place.layers.count)
         else { return }
         // A frame must be of the one that runs the stage now, or of nobody who lives.
         if let source = stage.worker.flatMap({ workers[$0]?.hello.incarnation }) {
@@ -202,7 +209,9 @@ extension ControllerMachine {
         workers[at: worker].holds.append(
             WorkerState.Hold(
                 id: place.id, pipeline: index, stage: place.stageIndex,
-                bytes: workers[at: worker].bytes(cells: place.cellCount, layers: place.layers.count),
+                bytes: workers[at: worker].bytes(
+                    cells: WorkerState.held(cells: place.cellCount, resident: place.residentCellCount),
+                    layers: place.layers.count),
                 since: replica.isReady ? nil : now))
         workers[at: worker].progressAt = now
         pipelines[index].stages[place.stageIndex].replica = PipelineState.Replica(

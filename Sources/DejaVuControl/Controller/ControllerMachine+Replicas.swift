@@ -39,7 +39,9 @@ extension ControllerMachine {
         var best: Int?
         for candidate in workers.indices {
             let worker = workers[at: candidate]
-            guard worker.isFree, worker.isWilling, worker.canHold(cells: cells, layers: layers) else {
+            guard worker.isFree, worker.isWilling,
+                worker.canHold(cells: cells, resident: pipelines[index].swap.residentCount, layers: layers)
+            else {
                 continue
             }
             if let found = best, workers[at: found].holds.count <= worker.holds.count { continue }
@@ -54,7 +56,9 @@ extension ControllerMachine {
         let stages = pipelines[index].stages
         let prompts = pipelines.filter { $0.role == .prompt }.flatMap { $0.stages.compactMap(\.worker) }.filter {
             workers[$0]?.isWilling == true
-                && workers[$0]?.canHold(cells: pipelines[index].cells.cellCount, layers: stages[stage].layers.count)
+                && workers[$0]?.canHold(
+                    cells: pipelines[index].cells.cellCount, resident: pipelines[index].swap.residentCount,
+                    layers: stages[stage].layers.count)
                     == true
         }
         if let best = prompts.min(by: { (workers[$0]?.holds.count ?? 0, $0) < (workers[$1]?.holds.count ?? 0, $1) }) {
@@ -63,7 +67,9 @@ extension ControllerMachine {
         for step in 1..<max(1, stages.count) {
             guard let id = stages[(stage + step) % stages.count].worker, id != stages[stage].worker,
                 let worker = workers[id], worker.isWilling,
-                worker.canHold(cells: pipelines[index].cells.cellCount, layers: stages[stage].layers.count)
+                worker.canHold(
+                    cells: pipelines[index].cells.cellCount, resident: pipelines[index].swap.residentCount,
+                    layers: stages[stage].layers.count)
             else { continue }
             return id
         }
@@ -89,7 +95,10 @@ extension ControllerMachine {
         let shape = KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers.count)
         workers[at: at].holds.append(
             WorkerState.Hold(
-                id: replica, pipeline: index, stage: stage, bytes: shape.bytes(ofCells: pipeline.cells.cellCount),
+                id: replica, pipeline: index, stage: stage,
+                bytes: shape.bytes(
+                    ofCells: WorkerState.held(
+                        cells: pipeline.cells.cellCount, resident: pipeline.swap.residentCount)),
                 since: now))
         workers[at: at].progressAt = now
         pipelines[index].stages[stage].replica = PipelineState.Replica(
@@ -99,7 +108,9 @@ extension ControllerMachine {
             .hold(
                 ReplicaAssignment(
                     id: replica, pipeline: pipeline.id, stageIndex: stage, stageCount: pipeline.stages.count,
-                    layers: layers, cellCount: pipeline.cells.cellCount)), to: id)
+                    layers: layers, cellCount: pipeline.cells.cellCount, residentCellCount: pipeline.swap.residentCount)
+            ),
+            to: id)
     }
 
     /// Where a worker's replica is, if it is a current one.

@@ -17,6 +17,7 @@ extension ControllerMachine {
         pipelines[index].stages[stage].computed = pipelines[index].stages[stage].computed + timing.computed
         // The last stage's tokens come before this, and end the flight.
         guard let flight = pipelines[index].flights.firstIndex(where: { $0.id == timing.pass }) else { return }
+        learnStepTime(of: pipelines[index].flights[flight], index, computed: timing.computed)
         if pipelines[index].flights[flight].stagesPassed <= stage {
             pipelines[index].flights[flight].stagesPassed = stage + 1
             pipelines[index].flights[flight].since = now

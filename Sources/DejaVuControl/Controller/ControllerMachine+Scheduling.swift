@@ -8,12 +8,17 @@ import DejaVuKV
 /// other through the stages.
 extension ControllerMachine {
     mutating func schedule(_ index: Int) {
-        let flightsMax = pipelines[index].stages.count + limits.passesExtra
+        let flightsMax = flightsMax(of: index)
         while pipelines[index].phase == .serving, !isPaused(index), pipelines[index].flights.count < flightsMax {
             let entries = nextEntries(index, flightsMax: flightsMax)
             guard !entries.isEmpty else { return }
             launch(entries, pipeline: index)
         }
+    }
+
+    /// One for each stage; where passes take turns on the devices one more, whose rows are brought in meanwhile.
+    func flightsMax(of index: Int) -> Int {
+        pipelines[index].stages.count + limits.passesExtra + (isSwapping(index) ? 1 : 0)
     }
 
     /// What a pass could contain.
@@ -32,7 +37,7 @@ extension ControllerMachine {
         var candidates = Candidates()
         let chunksInFlightMax = pipelines[index].stages.count
         let cellsMax = guestCellsMax
-        for id in pipelines[index].members {
+        for id in workingSet(index) {
             guard let at = sequences.index(of: id) else { continue }
             let sequence = sequences.values[at]
             guard sequence.phase == .running, let work = sequence.work(in: index) else { continue }
@@ -80,19 +85,48 @@ extension ControllerMachine {
         }
         var entries: [PassEntry] = []
         entries.reserveCapacity(candidates.steps.count + 1)
+        // Where the devices cannot hold all, steps leave room for the first of those that are not so far.
+        let kept = isSwapping(index) ? candidates.chunks.first.map { cellCount($0.at, in: index) } ?? 0 : 0
+        var cells = passCellsMax(index) - kept
+        /// Whether the devices have room for it beside those that the pass has already.
+        func hasRoom(_ at: Int) -> Bool {
+            cells -= cellCount(at, in: index)
+            return cells >= 0 || entries.isEmpty
+        }
         for at in candidates.steps {
+            guard hasRoom(at) else {
+                cells += cellCount(at, in: index)
+                break
+            }
             let known = sequences.values[at].record.knownCount
             entries.append(entry(at, known - 1..<known, rowsMax: 1))
         }
-        var rows = rowsMax(of: index) - entries.count
-        if running > 0, pipelines[index].role.isHome { rows = min(rows, limits.chunkRowsMax) }
+        cells += kept
+        var rows = chunkRows(index, candidates.chunks.map(\.work.count), beside: entries.count, running: running)
         for (at, work) in candidates.chunks where rows > 0 {
+            guard hasRoom(at) else { break }
             let next = entry(at, work, rowsMax: rows)
             rows -= next.tokens.count
             entries.append(next)
         }
         if !entries.isEmpty { pipelines[index].lastWasAlone = false }
         return entries
+    }
+
+    private func cellCount(_ at: Int, in index: Int) -> Int { sequences.values[at][index]?.cells.count ?? 0 }
+
+    /// How many rows of prompts and replays a pass may have. In a pipeline of several stages they are spread over the
+    /// passes that are in flight together: a stage that waits for one large pass does nothing meanwhile.
+    private func chunkRows(_ index: Int, _ waiting: [Int], beside steps: Int, running: Int) -> Int {
+        var rows = rowsMax(of: index) - steps
+        if running > 0, pipelines[index].role.isHome { rows = min(rows, limits.chunkRowsMax) }
+        let flightsMax = flightsMax(of: index)
+        guard flightsMax > 1, rows > limits.chunkRowsMin else { return rows }
+        let inFlight = pipelines[index].flights.reduce(0) { sum, flight in
+            flight.entries.reduce(sum) { $0 + ($1.end - $1.first > 1 ? $1.end - $1.first : 0) }
+        }
+        let all = waiting.reduce(inFlight, +)
+        return min(rows, max((all + flightsMax - 1) / flightsMax, limits.chunkRowsMin))
     }
 
     /// The first rows of a sequence's work, at most so many.
@@ -144,5 +178,6 @@ extension ControllerMachine {
         }
         guard let first = pipelines[index].stages[0].worker else { preconditionFailure("a pass without a first stage") }
         send(.run(pass), to: first)
+        for (message, worker) in announcements(of: pass, in: index) { send(message, to: worker) }
     }
 }

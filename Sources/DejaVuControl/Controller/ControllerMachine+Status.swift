@@ -110,7 +110,7 @@ extension ControllerMachine {
                 return $0 + (sequence?.phase == .running && sequence?.isProbe == false ? 1 : 0)
             }, cellsTotal: pipeline.cells.cellCount, cellsUsed: pipeline.cells.usedCount,
             kvBytesTotal: stages.reduce(0) { $0 + $1.kvBytesTotal },
-            kvBytesUsed: stages.reduce(0) { $0 + $1.kvBytesUsed })
+            kvBytesUsed: stages.reduce(0) { $0 + $1.kvBytesUsed }, swap: swapStatus(of: pipeline))
     }
 
     private func stage(_ pipeline: PipelineState, _ index: Int, at now: Instant) -> StageStatus {

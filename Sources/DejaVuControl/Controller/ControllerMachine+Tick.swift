@@ -19,7 +19,10 @@ extension ControllerMachine {
         for id in requests.keys {
             if let state = requests[id], state.request.deadline <= now { endAll(of: id, .deadline) }
         }
-        for index in pipelines.indices { probeIfIdle(index) }
+        for index in pipelines.indices {
+            probeIfIdle(index)
+            judgeSwapping(index)
+        }
         endAtDrainDeadline()
         if workers.values.contains(where: { $0.leaving || $0.seats.count > 1 }) { movesDue = true }
     }

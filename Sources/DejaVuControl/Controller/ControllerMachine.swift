@@ -148,6 +148,7 @@ package struct ControllerMachine: Sendable {
             passFailed(pass, pipeline, epoch, error, by: id)
         case .heartbeat(let heartbeat):
             workers[at: index].emulation = heartbeat.emulation
+            workers[at: index].swap = heartbeat.swap
             if workers[at: index].progress != heartbeat.progress {
                 workers[at: index].progress = heartbeat.progress
                 workers[at: index].progressAt = now

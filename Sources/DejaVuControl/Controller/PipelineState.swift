@@ -55,6 +55,7 @@ struct PipelineState: Hashable {
     var stages: [Stage]
     /// The same runs in every stage; no cells before it first had all its workers.
     var cells = CellAllocator(cellCount: 0)
+    var swap = PipelineSwap()
     /// Those that hold cells here, ascending; also who leaves but is not yet quiet.
     var members: [SequenceID] = []
     /// Oldest first.

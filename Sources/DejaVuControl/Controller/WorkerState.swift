@@ -9,6 +9,8 @@ struct WorkerState: Hashable {
         let layers: Int
         /// Of the engine that it has, or loads, because it was told to; 0 before.
         var cellCount = 0
+        /// Those of them that are on the device at one time.
+        var residentCount = 0
         /// Since when an answer to `.assign` is due.
         var since: Instant?
     }
@@ -49,6 +51,8 @@ struct WorkerState: Hashable {
     var suspect: PipelineState.Flight?
     /// What it last said of its emulated device.
     var emulation: EmulationUsage?
+    /// What it last said of its copies between the device and the memory below; nil if it has none.
+    var swap: SwapUsage?
 
     init(hello: WorkerHello, now: Instant) {
         self.hello = hello
@@ -57,19 +61,29 @@ struct WorkerState: Hashable {
         releasesSince = now
     }
 
-    /// How many cells of so many layers its memory holds.
-    func cellCapacity(layers: Int) -> Int {
+    /// How many cells of so many layers its memory holds, the one below its device included.
+    func cellCapacity(layers: Int) -> Int { cellCapacity(layers: layers, bytes: hello.kvBytesMax) }
+
+    /// How many of them its device holds at one time.
+    func residentCapacity(layers: Int) -> Int {
+        cellCapacity(layers: layers, bytes: min(hello.deviceBytesMax, hello.kvBytesMax))
+    }
+
+    private func cellCapacity(layers: Int, bytes: Int) -> Int {
         KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers)
-            .cellCount(inBytes: hello.kvBytesMax)
+            .cellCount(inBytes: bytes)
     }
 
     /// How many cells its memory has for all the stages that it runs.
-    var cellCapacity: Int {
+    var cellCapacity: Int { cellCapacity(bytes: hello.kvBytesMax) }
+    /// The same without the memory below its device.
+    var residentCapacity: Int { cellCapacity(bytes: min(hello.deviceBytesMax, hello.kvBytesMax)) }
+
+    private func cellCapacity(bytes: Int) -> Int {
         let layers = seats.reduce(0) { $0 + $1.layers }
-        guard seats.count > 1 else { return cellCapacity(layers: layers) }
-        let (bytes, overflow) = hello.kvBytesMax.addingReportingOverflow(hello.replicaBytesMax)
-        return KVShape(bytesPerPositionAndLayer: hello.kvBytesPerPositionAndLayer, layerCount: layers)
-            .cellCount(inBytes: overflow ? .max : bytes)
+        guard seats.count > 1 else { return cellCapacity(layers: layers, bytes: bytes) }
+        let (total, overflow) = bytes.addingReportingOverflow(hello.replicaBytesMax)
+        return cellCapacity(layers: layers, bytes: overflow ? .max : total)
     }
 
     func bytes(cells: Int, layers: Int) -> Int {
@@ -83,10 +97,17 @@ struct WorkerState: Hashable {
     }
 
     /// Whether it has memory for so many cells more of so many layers of a stage that it may have to take over.
-    func canHold(cells: Int, layers: Int) -> Bool {
-        let (total, overflow) = replicaBytes.addingReportingOverflow(bytes(cells: cells, layers: layers))
+    ///
+    /// - Parameter resident: those of them that its device would have to hold at one time.
+    func canHold(cells: Int, resident: Int, layers: Int) -> Bool {
+        let held = Self.held(cells: cells, resident: resident)
+        let (total, overflow) = replicaBytes.addingReportingOverflow(bytes(cells: held, layers: layers))
         return !overflow && total <= hello.replicaBytesMax && cellCapacity(layers: layers) >= cells
+            && residentCapacity(layers: layers) >= resident
     }
+
+    /// Cells of a replica: below, and for the device of whoever takes over with it, where that is memory of its own.
+    static func held(cells: Int, resident: Int) -> Int { cells + (resident < cells ? resident : 0) }
 
     var isFree: Bool { seats.isEmpty }
     /// Whether it may get something to run or to hold.

@@ -146,6 +146,8 @@ package struct PipelineStatus: Hashable, Codable, Sendable {
     /// Bytes of K and V behind them, over all stages.
     package var kvBytesTotal: Int
     package var kvBytesUsed: Int
+    /// nil where the devices hold everything.
+    package var swap: SwapStatus?
 }
 
 package struct StageStatus: Hashable, Codable, Sendable {

@@ -50,6 +50,8 @@ public enum ControllerAction: Hashable, Codable, Sendable {
     case refused(RequestID, Refusal)
     /// A request of before this controller was found; of its choices that have not ended, what follows is emitted.
     case restored(RestoredRequest)
+    /// From now on sequences take turns on the devices of that pipeline, or do not; why, in words.
+    case swapping(PipelineID, isOn: Bool, reason: String)
     /// The answer to `adopt`, behind all that was restored.
     case adopted
     /// The answer to `drain`.

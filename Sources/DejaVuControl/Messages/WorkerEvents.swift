@@ -96,6 +96,8 @@ public enum WorkerAction: Hashable, Codable, Sendable {
     case forward(to: Incarnation, Term, Pass, stageIndex: Int, RowsHandle)
     /// Nobody wants these rows any more.
     case drop(RowsHandle)
+    /// That engine will run a pass with these sequences. Done at once, while another may run.
+    case announce(EngineID, PassID, [SequenceID])
     case setTimer(TimerID, at: Instant)
     /// End the process.
     case exit(code: Int32, reason: String)

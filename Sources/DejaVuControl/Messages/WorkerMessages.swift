@@ -13,8 +13,10 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public let bulkAddress: String
     public let layerCount: Int
     public let kvBytesPerPositionAndLayer: Int
-    /// What the worker's device may hold in KV, in bytes.
+    /// What the worker may hold in KV of its own stages, in bytes.
     public let kvBytesMax: Int
+    /// What of that its device holds at one time; the rest lies in the memory below. As much where nothing is swapped.
+    public let deviceBytesMax: Int
     /// What it may hold in KV for other workers beside the stage that it may run, in bytes. Where a worker runs more
     /// than fits in `kvBytesMax`, because it took over what it held, the rest counts here.
     public let replicaBytesMax: Int
@@ -29,8 +31,8 @@ public struct WorkerHello: Hashable, Codable, Sendable {
     public init(
         incarnation: Incarnation, term: Term?, model: ModelID, peerAddress: String, bulkAddress: String,
         layerCount: Int,
-        kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, replicaBytesMax: Int, numericClass: NumericClass,
-        processID: Int32, processStart: UInt64 = 0, name: String
+        kvBytesPerPositionAndLayer: Int, kvBytesMax: Int, deviceBytesMax: Int? = nil, replicaBytesMax: Int,
+        numericClass: NumericClass, processID: Int32, processStart: UInt64 = 0, name: String
     ) {
         self.incarnation = incarnation
         self.term = term
@@ -40,6 +42,7 @@ public struct WorkerHello: Hashable, Codable, Sendable {
         self.layerCount = layerCount
         self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
         self.kvBytesMax = kvBytesMax
+        self.deviceBytesMax = deviceBytesMax ?? kvBytesMax
         self.replicaBytesMax = replicaBytesMax
         self.numericClass = numericClass
         self.processID = processID
@@ -56,6 +59,8 @@ public struct StageAssignment: Hashable, Codable, Sendable {
     public let stageCount: Int
     public let layers: LayerRange
     public let cellCount: Int
+    /// How many of the cells are on the device at one time; all where nothing is swapped.
+    public let residentCellCount: Int
     /// The worker of the next stage; nil on the last.
     public let next: PeerAddress?
     /// The replica that the worker holds of this stage: it becomes the stage, with the rows that it has.
@@ -63,7 +68,7 @@ public struct StageAssignment: Hashable, Codable, Sendable {
 
     public init(
         pipeline: PipelineID, epoch: Epoch, stageIndex: Int, stageCount: Int, layers: LayerRange, cellCount: Int,
-        next: PeerAddress?, replica: ReplicaID? = nil
+        residentCellCount: Int? = nil, next: PeerAddress?, replica: ReplicaID? = nil
     ) {
         self.pipeline = pipeline
         self.epoch = epoch
@@ -71,9 +76,15 @@ public struct StageAssignment: Hashable, Codable, Sendable {
         self.stageCount = stageCount
         self.layers = layers
         self.cellCount = cellCount
+        self.residentCellCount = residentCellCount ?? cellCount
         self.next = next
         self.replica = replica
     }
+}
+
+extension StageAssignment {
+    /// Whether the device holds fewer sequences than the stage.
+    public var swaps: Bool { residentCellCount < cellCount }
 }
 
 /// The copy of a stage that a standby is to hold.
@@ -85,9 +96,12 @@ public struct ReplicaAssignment: Hashable, Codable, Sendable {
     public let layers: LayerRange
     /// As many as the stage has: a sequence has the same cells in both.
     public let cellCount: Int
+    /// How many would be on the device if the replica became the stage.
+    public let residentCellCount: Int
 
     public init(
-        id: ReplicaID, pipeline: PipelineID, stageIndex: Int, stageCount: Int, layers: LayerRange, cellCount: Int
+        id: ReplicaID, pipeline: PipelineID, stageIndex: Int, stageCount: Int, layers: LayerRange, cellCount: Int,
+        residentCellCount: Int? = nil
     ) {
         self.id = id
         self.pipeline = pipeline
@@ -95,6 +109,7 @@ public struct ReplicaAssignment: Hashable, Codable, Sendable {
         self.stageCount = stageCount
         self.layers = layers
         self.cellCount = cellCount
+        self.residentCellCount = residentCellCount ?? cellCount
     }
 }
 
@@ -161,6 +176,8 @@ public enum ControllerMessage: Hashable, Codable, Sendable {
     case ended(SequenceID, outputs: [TokenID], FinishReason, keep: TimeSpan)
     /// To the first stage: run this and pass it on.
     case run(Pass)
+    /// To a later stage that swaps: a pass with these sequences is on its way. Not answered, and of no matter if lost.
+    case announce(PipelineID, Epoch, stageIndex: Int, PassID, [SequenceID])
     /// Finish what is running, then exit 0.
     case shutdown
     /// To a holder: load these layers and make these cells for a replica. Answered by `.held` or `.holdFailed`.
@@ -247,12 +264,16 @@ public struct WorkerHeartbeat: Hashable, Codable, Sendable {
     public let rewriteMismatches: UInt64
     /// Whether an emulated device keeps its times, since the worker's start; nil for a real one.
     public let emulation: EmulationUsage?
+    /// What it has swapped; nil if it cannot.
+    public let swap: SwapUsage?
     public init(
-        progress: UInt64, busy: Bool, rewriteMismatches: UInt64 = 0, emulation: EmulationUsage? = nil
+        progress: UInt64, busy: Bool, rewriteMismatches: UInt64 = 0, emulation: EmulationUsage? = nil,
+        swap: SwapUsage? = nil
     ) {
         self.progress = progress
         self.busy = busy
         self.rewriteMismatches = rewriteMismatches
         self.emulation = emulation
+        self.swap = swap
     }
 }

@@ -8,7 +8,20 @@ extension WorkerMachine {
         let id: EngineID
         let layers: LayerRange
         let cellCount: Int
-        var ready: Bool
+        let residentCellCount: Int
+        var ready = false
+
+        init(id: EngineID, _ assignment: StageAssignment) {
+            self.id = id
+            layers = assignment.layers
+            cellCount = assignment.cellCount
+            residentCellCount = assignment.residentCellCount
+        }
+
+        func fits(_ assignment: StageAssignment) -> Bool {
+            layers == assignment.layers && cellCount == assignment.cellCount
+                && residentCellCount == assignment.residentCellCount
+        }
     }
     struct PeerLink: Hashable {
         var peer: PeerAddress

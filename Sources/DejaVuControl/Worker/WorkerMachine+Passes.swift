@@ -18,6 +18,19 @@ extension WorkerMachine {
             return
         }
         seats[index].waiting.append(work)
+        if seats[index].stage.swaps {
+            actions.append(.announce(seats[index].engine.id, pass.id, pass.entries.map(\.sequence)))
+        }
+    }
+
+    /// Known before its rows come: what it needs can be brought in meanwhile.
+    mutating func announced(
+        _ pass: PassID, _ sequences: [SequenceID], _ pipeline: PipelineID, _ epoch: Epoch, stageIndex: Int
+    ) {
+        guard let index = seat(stageIndex), seats[index].announced, seats[index].stage.swaps,
+            seats[index].stage.pipeline == pipeline, seats[index].stage.epoch == epoch, !stopping
+        else { return }
+        actions.append(.announce(seats[index].engine.id, pass, sequences))
     }
 
     mutating func dropWaiting(_ index: Int) {

@@ -29,7 +29,7 @@ extension WorkerMachine {
     private mutating func sit(_ assignment: StageAssignment) -> Int {
         if let index = seat(assignment.stageIndex) {
             let seat = seats[index]
-            let fits = seat.engine.layers == assignment.layers && seat.engine.cellCount == assignment.cellCount
+            let fits = seat.engine.fits(assignment)
             let takesOver = assignment.replica.map { holds.contains($0) && $0 != seat.promoting } ?? false
             if fits, !takesOver { return index }
             drop(index)
@@ -38,19 +38,17 @@ extension WorkerMachine {
         var promoting: ReplicaID?
         if let replica = assignment.replica, let hold = holds[replica]?.assignment, !isPromoting(replica),
             hold.pipeline == assignment.pipeline, hold.layers == assignment.layers,
-            hold.cellCount == assignment.cellCount
+            hold.cellCount == assignment.cellCount, hold.residentCellCount == assignment.residentCellCount
         {
-            engine = Engine(
-                id: newEngine(), layers: assignment.layers, cellCount: assignment.cellCount, ready: false)
+            engine = Engine(id: newEngine(), assignment)
             promoting = replica
             actions.append(.promote(replica, engine.id))
         } else if let spare = spares.firstIndex(where: {
-            $0.layers == assignment.layers && $0.cellCount == assignment.cellCount
+            $0.fits(assignment)
         }) {
             engine = spares.remove(at: spare)
         } else {
-            engine = Engine(
-                id: newEngine(), layers: assignment.layers, cellCount: assignment.cellCount, ready: false)
+            engine = Engine(id: newEngine(), assignment)
             // The memory of what is not wanted any more comes first: both may not fit.
             for spare in spares { actions.append(.unload(spare.id)) }
             spares.removeAll()

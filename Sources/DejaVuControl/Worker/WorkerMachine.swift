@@ -164,6 +164,8 @@ package struct WorkerMachine: Sendable {
         case .ended(let sequence, let outputs, let reason, let keep):
             ended(sequence, outputs: outputs, reason, keep: keep)
         case .run(let pass): receive(pass, rows: nil, stageIndex: 0, term: messageTerm)
+        case .announce(let pipeline, let epoch, let stage, let pass, let sequences):
+            announced(pass, sequences, pipeline, epoch, stageIndex: stage)
         case .shutdown:
             stopping = true
             for index in seats.indices { dropWaiting(index) }

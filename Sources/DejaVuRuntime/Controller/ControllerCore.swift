@@ -170,6 +170,10 @@ final class ControllerCore {
         case .restored(let request):
             restored.append(request)
             book.restore(request, at: now)
+        case .swapping(let pipeline, let isOn, let reason):
+            logger.notice(
+                isOn ? "swapping is on" : "swapping is off",
+                metadata: ["pipeline": "\(pipeline)", "reason": "\(reason)"])
         case .adopted:
             logger.info(
                 "workers of before are taken over",

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Puts a thread to sleep until another has something for it: a counting semaphore.
@@ -15,6 +16,9 @@ final class WakeUp: @unchecked Sendable {
         sem_destroy(semaphore)
         semaphore.deallocate()
     }
+
+    /// Lets the kernel wake the calling thread when it asked to be, not a little later with others.
+    static func makeTimely() { clinux_set_timer_slack(1000) }
 
     func signal() { sem_post(semaphore) }
 

@@ -38,9 +38,11 @@ struct TraceEvent {
                 + Self.interval(start + offset, span) + "}"
         case .transfer(let transfer):
             // Frames overlap, so each is a beginning and an end under a number of its own.
-            let name = transfer.kind == .feed ? "feed" : "replica"
-            let common = "\"cat\":\"transfer\",\"name\":\"\(name)\",\(process),\"id\":\(number),\"ts\":"
-            let from = context.names[transfer.writer] ?? "\(transfer.writer.rawValue)"
+            let isOwn = transfer.kind == .fetch
+            let common =
+                "\"cat\":\"\(isOwn ? "swap" : "transfer")\",\"name\":\"\(transfer.kind)\",\(process),"
+                + "\"id\":\(number),\"ts\":"
+            let from = isOwn ? "memory below" : context.names[transfer.writer] ?? "\(transfer.writer.rawValue)"
             let start = transfer.start + offset
             text =
                 "{\"ph\":\"b\",\(common)\(Self.microseconds(start.nanoseconds)),"

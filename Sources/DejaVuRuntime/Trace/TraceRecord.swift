@@ -6,7 +6,7 @@ package enum TraceRecord: Hashable, Sendable {
     case pass(TracedPass)
     /// The compute thread waited although sequences were open that it was to run.
     case bubble(start: Instant, span: TimeSpan)
-    /// A frame has landed and was committed.
+    /// A frame has landed and was committed, or rows have come to the device.
     case transfer(TracedTransfer)
 }
 
@@ -39,13 +39,15 @@ package struct TracedPass: Hashable, Sendable {
     }
 }
 
-/// A frame from its header to its commit.
+/// A frame from its header to its commit, or a copy within the worker.
 package struct TracedTransfer: Hashable, Sendable {
     package enum Kind: UInt8, Hashable, Sendable, CaseIterable {
         /// A copy of what another worker's stage has computed.
         case replica
         /// What a prompt stage has computed for the stage where the tokens are made.
         case feed
+        /// Brought to the device from the memory below it.
+        case fetch
     }
 
     package var kind: Kind
@@ -53,7 +55,7 @@ package struct TracedTransfer: Hashable, Sendable {
     package var layers: LayerRange
     package var positions: Range<Int>
     package var bytes: Int
-    /// Who sent it.
+    /// Who sent it; 0 for the worker itself.
     package var writer: Incarnation
     package var start: Instant
     package var span: TimeSpan

@@ -6,7 +6,7 @@ public import DejaVuLib
 // The wire form of what controller and workers say to each other.
 
 extension WorkerHello: WireValue {
-    public static let wireBytesMin = 8 + 1 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 8 + 4
+    public static let wireBytesMin = 8 + 1 + 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 8 + 4 + 8 + 4
     public func write(to writer: inout ByteWriter) {
         writer.write(incarnation)
         writer.write(term)
@@ -16,6 +16,7 @@ extension WorkerHello: WireValue {
         writer.write(layerCount)
         writer.write(kvBytesPerPositionAndLayer)
         writer.write(kvBytesMax)
+        writer.write(deviceBytesMax)
         writer.write(replicaBytesMax)
         writer.write(numericClass.hash)
         writer.write(processID)
@@ -28,8 +29,8 @@ extension WorkerHello: WireValue {
             model: ModelID(digest: try reader.readString()), peerAddress: try reader.readString(),
             bulkAddress: try reader.readString(),
             layerCount: try reader.readInt(max: 1 << 20), kvBytesPerPositionAndLayer: try reader.readInt(max: 1 << 40),
-            kvBytesMax: try reader.readInt(max: 1 << 50), replicaBytesMax: try reader.readInt(max: 1 << 50),
-            numericClass: NumericClass(hash: try reader.read()),
+            kvBytesMax: try reader.readInt(max: 1 << 50), deviceBytesMax: try reader.readInt(max: 1 << 50),
+            replicaBytesMax: try reader.readInt(max: 1 << 50), numericClass: NumericClass(hash: try reader.read()),
             processID: try reader.read(), processStart: try reader.read(), name: try reader.readString())
     }
 }
@@ -60,7 +61,7 @@ extension StoreAddress: WireValue {
 }
 
 extension StageAssignment: WireValue {
-    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 1 + 1
+    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 8 + 1 + 1
     public func write(to writer: inout ByteWriter) {
         writer.write(pipeline)
         writer.write(epoch)
@@ -68,6 +69,7 @@ extension StageAssignment: WireValue {
         writer.write(stageCount)
         writer.write(layers)
         writer.write(cellCount)
+        writer.write(residentCellCount)
         writer.write(next)
         writer.write(replica != nil)
         if let replica { writer.write(replica) }
@@ -76,13 +78,14 @@ extension StageAssignment: WireValue {
         self.init(
             pipeline: try reader.read(), epoch: try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
             stageCount: try reader.readInt(max: 1 << 20), layers: try LayerRange(from: &reader),
-            cellCount: try reader.readInt(max: 1 << 40), next: try reader.readOptional(),
+            cellCount: try reader.readInt(max: 1 << 40), residentCellCount: try reader.readInt(max: 1 << 40),
+            next: try reader.readOptional(),
             replica: try reader.readBool() ? try reader.read() : nil)
     }
 }
 
 extension ReplicaAssignment: WireValue {
-    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8
+    public static let wireBytesMin = 2 * 8 + 2 * 8 + 16 + 8 + 8
     public func write(to writer: inout ByteWriter) {
         writer.write(id)
         writer.write(pipeline)
@@ -90,12 +93,13 @@ extension ReplicaAssignment: WireValue {
         writer.write(stageCount)
         writer.write(layers)
         writer.write(cellCount)
+        writer.write(residentCellCount)
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         self.init(
             id: try reader.read(), pipeline: try reader.read(), stageIndex: try reader.readInt(max: 1 << 20),
             stageCount: try reader.readInt(max: 1 << 20), layers: try LayerRange(from: &reader),
-            cellCount: try reader.readInt(max: 1 << 40))
+            cellCount: try reader.readInt(max: 1 << 40), residentCellCount: try reader.readInt(max: 1 << 40))
     }
 }
 
@@ -174,6 +178,14 @@ extension ControllerMessage: WireValue {
             writer.write(outputs)
             writer.write(reason)
             writer.write(keep)
+        case .announce(let pipeline, let epoch, let stage, let pass, let sequences):
+            writer.write(17 as UInt8)
+            writer.write(pipeline)
+            writer.write(epoch)
+            writer.write(stage)
+            writer.write(pass)
+            writer.write(sequences.count)
+            for sequence in sequences { writer.write(sequence) }
         }
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
@@ -205,6 +217,14 @@ extension ControllerMessage: WireValue {
             self = .ended(
                 try reader.read(), outputs: try reader.readTokens(), try FinishReason(from: &reader),
                 keep: try Self.time(from: &reader))
+        case 17:
+            let (pipeline, epoch): (PipelineID, Epoch) = (try reader.read(), try reader.read())
+            let stage = try reader.readInt(max: 1 << 20)
+            let pass: PassID = try reader.read()
+            var sequences: [SequenceID] = []
+            // Ended by the first that is not there, before much memory is taken.
+            for _ in 0..<(try reader.readInt(max: 1 << 16)) { sequences.append(try reader.read()) }
+            self = .announce(pipeline, epoch, stageIndex: stage, pass, sequences)
         default: throw DejaVuError(.network, "malformed message: unknown controller message")
         }
     }
@@ -234,46 +254,6 @@ extension PassTiming: WireValue {
             throw DejaVuError(.network, "malformed message: nobody computes or waits for \(span)")
         }
         return span
-    }
-}
-
-extension WorkerHeartbeat: WireValue {
-    public static let wireBytesMin = 18
-    public func write(to writer: inout ByteWriter) {
-        writer.write(progress)
-        writer.write(busy)
-        writer.write(rewriteMismatches)
-        writer.write(emulation != nil)
-        if let emulation { writer.write(emulation) }
-    }
-    public init(from reader: inout ByteReader) throws(DejaVuError) {
-        self.init(
-            progress: try reader.read(), busy: try reader.readBool(), rewriteMismatches: try reader.read(),
-            emulation: try reader.readOptional())
-    }
-}
-
-extension EmulationUsage: WireValue {
-    public static let wireBytesMin = 5 * 8
-    /// More than any run has, and far from where sums overflow.
-    private static let countMax = 1 << 48
-    public func write(to writer: inout ByteWriter) {
-        writer.write(passes)
-        writer.write(latePasses)
-        writer.write(emulated)
-        writer.write(processor)
-        writer.write(rewriteMismatches)
-    }
-    public init(from reader: inout ByteReader) throws(DejaVuError) {
-        self.init()
-        passes = try reader.readInt(max: Self.countMax)
-        latePasses = try reader.readInt(max: Self.countMax)
-        emulated = try TimeSpan(from: &reader)
-        processor = try TimeSpan(from: &reader)
-        rewriteMismatches = try reader.readInt(max: Self.countMax)
-        guard emulated >= .zero, processor >= .zero, emulated < .seconds(1 << 28), processor < .seconds(1 << 28) else {
-            throw DejaVuError(.network, "malformed message: an emulation's times")
-        }
     }
 }
 

@@ -34,6 +34,8 @@ enum ComputeReport: Sendable {
     case hidden(PassID, ByteBuffer, computed: TimeSpan, idleBefore: TimeSpan)
     case sampled(PassID, [SampledToken], computed: TimeSpan, idleBefore: TimeSpan)
     case failed(PassID, DejaVuError)
+    /// What a pass has added could not be kept; its stage runs no other.
+    case notKept(PassID, DejaVuError)
     case replicaLoaded(ReplicaAssignment, StageStore)
     case replicaLoadFailed(ReplicaID, DejaVuError)
     case replicaOpened(ReplicaID, SequenceID)
@@ -79,7 +81,7 @@ final class ComputeThread: Sendable {
         // ggml keeps large arrays on the stack.
         try OSThread.start("compute", stackBytes: 8 << 20) {
             // Emulated devices must wake up in time.
-            clinux_set_timer_slack(1000)
+            WakeUp.makeTimely()
             var loop = ComputeLoop(thread: self, makeEngine: makeEngine, report: report)
             while let orders = self.nextOrders() {
                 for order in orders { loop.obey(order) }
@@ -208,7 +210,8 @@ private struct ComputeLoop {
         do throws(DejaVuError) {
             let made = try makeEngine(assignment, thread.progress)
             let store = StageStore(
-                name: "the stage", stage: made.stage, memory: made.memory, tracer: thread.tracer)
+                name: "the stage", stage: made.stage, memory: made.memory, announcements: made.announcements,
+                tracer: thread.tracer)
             stages[id] = Stage(index: assignment.stageIndex, engine: made, store: store)
             report(.loaded(id, assignment, store))
         } catch {
@@ -237,12 +240,14 @@ private struct ComputeLoop {
     ) {
         let stage = StageAssignment(
             pipeline: assignment.pipeline, epoch: Epoch(0), stageIndex: assignment.stageIndex,
-            stageCount: assignment.stageCount, layers: assignment.layers, cellCount: assignment.cellCount, next: nil)
+            stageCount: assignment.stageCount, layers: assignment.layers, cellCount: assignment.cellCount,
+            residentCellCount: assignment.residentCellCount, next: nil)
         do throws(DejaVuError) {
             let made = try makeEngine(stage, thread.progress)
             try warmUp(made)
             let store = StageStore(
-                name: "\(assignment.id)", stage: made.stage, memory: made.memory, tracer: thread.tracer,
+                name: "\(assignment.id)", stage: made.stage, memory: made.memory, announcements: made.announcements,
+                tracer: thread.tracer,
                 landed: landed)
             replicas[assignment.id] = Replica(assignment: assignment, engine: made, store: store)
             report(.replicaLoaded(assignment, store))
@@ -266,6 +271,7 @@ private struct ComputeLoop {
             entries: [PassEntry(sequence: record.id, first: 0, tokens: record.prompt, samples: true)])
         let hidden = [UInt8](repeating: 0, count: pass.rowCount * engine.stage.hiddenRowBytes)
         _ = try engine.run(pass, hidden: engine.stage.isFirst ? nil : hidden)
+        try engine.settle()
     }
 
     private func openReplica(_ id: ReplicaID, _ record: SequenceRecord, cells: CellRun, _ ticket: Ticket) {
@@ -313,16 +319,25 @@ private struct ComputeLoop {
         thread.countMismatches((engine?.rewriteMismatchCount ?? 0) - mismatchesBefore)
         thread.progress.advance()
         thread.setBusy(false)
-        let computed = idleSince - start
-        if let stage { thread.tracer.ran(pass, in: id, stageIndex: stage.index, from: start, to: idleSince) }
+        let wait = engine?.lastWait ?? .zero
+        let computed = max(idleSince - start - wait, .zero)
+        let idleBefore = idle + wait
+        if let stage {
+            thread.tracer.ran(pass, in: id, stageIndex: stage.index, from: start + wait, to: idleSince)
+        }
         switch result {
         case .success(.hidden(let bytes)):
-            report(.hidden(pass.id, ByteBuffer(bytes: bytes), computed: computed, idleBefore: idle))
+            report(.hidden(pass.id, ByteBuffer(bytes: bytes), computed: computed, idleBefore: idleBefore))
         case .success(.sampled(let tokens)):
-            report(.sampled(pass.id, tokens, computed: computed, idleBefore: idle))
+            report(.sampled(pass.id, tokens, computed: computed, idleBefore: idleBefore))
         case .failure(let error): return report(.failed(pass.id, error))
         }
         // The next stage does not wait for this, and no other order comes before it.
-        stage?.store.committed(pass)
+        do throws(DejaVuError) {
+            try engine?.settle()
+            stage?.store.committed(pass)
+        } catch {
+            report(.notKept(pass.id, error))
+        }
     }
 }

@@ -112,6 +112,7 @@ final class ControllerConnection {
                     bulkAddress: core.relayed(bulkAddress, of: .bulk).description,
                     layerCount: model.layerCount,
                     kvBytesPerPositionAndLayer: model.kvBytesPerPositionAndLayer, kvBytesMax: model.kvBytesMax,
+                    deviceBytesMax: model.deviceBytesMax,
                     replicaBytesMax: model.replicaBytesMax,
                     numericClass: model.numericClass, processID: getpid(),
                     processStart: ProcessIdentity.start(of: getpid()) ?? 0, name: core.options.name)
@@ -129,7 +130,7 @@ final class ControllerConnection {
     private func beat() {
         sendTrace()
         guard heart?.isBeating != true else { return }
-        write(.heartbeat(WorkerHeart.sign(core.compute, core.meter)))
+        write(.heartbeat(WorkerHeart.sign(core.compute, core.meter, core.swap)))
         flush()
     }
 

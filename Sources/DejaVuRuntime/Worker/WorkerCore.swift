@@ -14,6 +14,8 @@ final class WorkerCore {
     let compute: ComputeThread
     /// What the engines say of themselves if they are emulated.
     let meter: EmulationMeter?
+    /// What they swap; nil if they cannot.
+    let swap: SwapMeter?
     let logger: Logger
     /// Of all its links.
     let security: LinkSecurity
@@ -38,13 +40,14 @@ final class WorkerCore {
 
     init(
         options: WorkerOptions, model: WorkerModel, incarnation: Incarnation, security: LinkSecurity,
-        compute: ComputeThread, meter: EmulationMeter?, logger: Logger, eventLoop: any EventLoop
+        compute: ComputeThread, meter: EmulationMeter?, swap: SwapMeter?, logger: Logger, eventLoop: any EventLoop
     ) {
         self.security = security
         self.options = options
         self.model = model
         self.compute = compute
         self.meter = meter
+        self.swap = swap
         self.logger = logger
         self.eventLoop = eventLoop
         machine = WorkerMachine(incarnation: incarnation, orphanGrace: options.orphanGrace)
@@ -63,6 +66,7 @@ final class WorkerCore {
     /// - Parameter ended: called once, at the end.
     func begin(ended: @escaping (WorkerExit) -> Void) {
         self.ended = ended
+        swap?.trace(to: compute.tracer)
         if let directory = options.faultDirectory {
             do throws(DejaVuError) { faults = try LinkFaults(directory: directory, logger: logger) } catch {
                 return end(WorkerExit(code: 1, reason: error.message), farewell: error.message)
@@ -129,6 +133,8 @@ final class WorkerCore {
         case .failed(let pass, let error):
             logger.error("pass failed", metadata: ["pass": "\(pass)", "error": "\(error)"])
             handle(.computeFailed(pass, error))
+        case .notKept(let pass, let error):
+            logger.error("rows not kept", metadata: ["pass": "\(pass)", "error": "\(error)"])
         default: replicaReported(report)
         }
         flush()
@@ -205,6 +211,8 @@ final class WorkerCore {
         case .forward(let peer, let term, let pass, let stage, let handle):
             peers?.write(.hidden(term, pass, stageIndex: stage, rows: take(handle)), to: peer)
         case .drop(let handle): _ = take(handle)
+        case .announce(let engine, let pass, let sequences):
+            sources[engine]?.store.announcements?.announce(pass, sequences)
         case .setTimer(let timer, let instant): setTimer(timer, at: instant)
         case .exit(let code, let reason): end(WorkerExit(code: code, reason: reason), farewell: reason)
         default: executeForReplica(action)

@@ -22,9 +22,9 @@ struct WorkerHeart: Sendable {
                     ? nil : DejaVuError(.refused, "\(peer) is not the controller that this heart beats for")
             },
             identity: { identity })
-        let (compute, meter, logger) = (core.compute, core.meter, core.logger)
+        let (compute, meter, swap, logger) = (core.compute, core.meter, core.swap, core.logger)
         sender = HeartbeatSender(to: address, as: endpoint, every: core.options.heartbeatInterval) {
-            WorkerBeat(term: term, heartbeat: Self.sign(compute, meter)).content
+            WorkerBeat(term: term, heartbeat: Self.sign(compute, meter, swap)).content
         } report: { event in
             switch event {
             case .opened: break
@@ -36,10 +36,12 @@ struct WorkerHeart: Sendable {
     }
 
     /// What a worker says of itself. May be called on any thread.
-    static func sign(_ compute: ComputeThread, _ meter: EmulationMeter?) -> WorkerHeartbeat {
+    static func sign(
+        _ compute: ComputeThread, _ meter: EmulationMeter?, _ swap: SwapMeter?
+    ) -> WorkerHeartbeat {
         WorkerHeartbeat(
             progress: compute.progress.value, busy: compute.isBusy, rewriteMismatches: compute.rewriteMismatchCount,
-            emulation: meter?.usage)
+            emulation: meter?.usage, swap: swap?.usage)
     }
 
     /// Whether beats have a link at the moment.

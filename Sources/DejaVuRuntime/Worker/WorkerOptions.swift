@@ -12,8 +12,10 @@ package struct WorkerModel: Hashable, Sendable {
     package var model: ModelID
     package var layerCount: Int
     package var kvBytesPerPositionAndLayer: Int
-    /// What the device may hold in KV.
+    /// What the worker may hold in KV of its own stages.
     package var kvBytesMax: Int
+    /// What of that its device holds at one time.
+    package var deviceBytesMax: Int
     /// What it may hold for others, beside that.
     package var replicaBytesMax: Int
     package var numericClass: NumericClass
@@ -26,6 +28,7 @@ package struct WorkerModel: Hashable, Sendable {
         self.layerCount = layerCount
         self.kvBytesPerPositionAndLayer = kvBytesPerPositionAndLayer
         self.kvBytesMax = kvBytesMax
+        deviceBytesMax = kvBytesMax
         self.replicaBytesMax = replicaBytesMax
         self.numericClass = numericClass
     }

@@ -17,6 +17,7 @@ package final class WorkerProcess: Sendable {
     private let model: WorkerModel
     private let makeEngine: EngineFactory
     private let meter: EmulationMeter?
+    private let swap: SwapMeter?
     private let logger: Logger
     private let security: LinkSecurity
     private let core = Mutex<NIOLoopBound<WorkerCore>?>(nil)
@@ -26,6 +27,7 @@ package final class WorkerProcess: Sendable {
     /// - Throws: `.invalidArgument` if the options make no sense.
     package init(
         options: WorkerOptions, model: WorkerModel, logger: Logger, meter: EmulationMeter? = nil,
+        swap: SwapMeter? = nil,
         makeEngine: @escaping EngineFactory
     ) throws(DejaVuError) {
         try options.validate()
@@ -34,6 +36,7 @@ package final class WorkerProcess: Sendable {
         self.model = model
         self.makeEngine = makeEngine
         self.meter = meter
+        self.swap = swap
         var logger = logger
         logger[metadataKey: "worker"] = "\(options.name)"
         self.logger = logger
@@ -74,7 +77,7 @@ package final class WorkerProcess: Sendable {
             loop.execute {
                 let core = WorkerCore(
                     options: self.options, model: self.model, incarnation: self.incarnation,
-                    security: self.security, compute: compute, meter: self.meter, logger: self.logger,
+                    security: self.security, compute: compute, meter: self.meter, swap: self.swap, logger: self.logger,
                     eventLoop: loop)
                 continuation.resume(returning: NIOLoopBound(core, eventLoop: loop))
             }

@@ -82,6 +82,9 @@ const cluster = {
     if (now.prompts && now.prompts.running + now.prompts.waiting) {
       facts.push(plural(now.prompts.running + now.prompts.waiting, "prompt") + " on prompt workers");
     }
+    if (now.pipelines.some((pipeline) => pipeline.swap && pipeline.swap.on && pipeline.swap.needed)) {
+      facts.push("answers take turns on the devices");
+    }
     facts.push(...(now.warnings || []));
     if (total) facts.push("memory " + Math.round(100 * used / total) + " %");
     const isReady = now.ready;

@@ -138,6 +138,25 @@ extension PipelineStatus {
             $0.key("cells_used", cellsUsed)
             $0.key("kv_bytes_total", kvBytesTotal)
             $0.key("kv_bytes_used", kvBytesUsed)
+            $0.key("swap")
+            if let swap { swap.write(&$0) } else { $0.null() }
+        }
+    }
+}
+
+extension SwapStatus {
+    fileprivate func write(_ json: inout JSONWriter) {
+        json.object {
+            $0.key("cells_resident", cellsResident)
+            $0.key("on", isOn)
+            $0.key("needed", isNeeded)
+            $0.key("reason", reason)
+            $0.key("sequences_waiting", sequencesWaiting)
+            $0.key("fetches", usage.fetches)
+            $0.key("bytes_in", usage.bytesIn)
+            $0.key("bytes_out", usage.bytesOut)
+            $0.key("fetch_seconds", usage.fetching.seconds)
+            $0.key("wait_seconds", usage.waited.seconds)
         }
     }
 }

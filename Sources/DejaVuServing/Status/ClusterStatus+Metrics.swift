@@ -29,9 +29,16 @@ extension ClusterStatus {
             MetricSample(MetricTable.workersLost, [], Double(counters.workersLost)),
             MetricSample(MetricTable.poisoned, [], Double(counters.sequencesPoisoned)),
             MetricSample(MetricTable.rewriteMismatches, [], Double(counters.rewriteMismatches)),
-            MetricSample(MetricTable.kvUsed, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesUsed })),
-            MetricSample(MetricTable.kvLimit, ["device"], Double(pipelines.reduce(0) { $0 + $1.kvBytesTotal })),
+            MetricSample(MetricTable.kvUsed, ["device"], pipelines.reduce(0) { $0 + $1.deviceBytesUsed }),
+            MetricSample(MetricTable.kvLimit, ["device"], pipelines.reduce(0) { $0 + $1.deviceBytes }),
         ]
+        let swapping = pipelines.filter { $0.swap != nil }
+        if !swapping.isEmpty {
+            samples += [
+                MetricSample(MetricTable.kvUsed, ["below"], Double(swapping.reduce(0) { $0 + $1.kvBytesUsed })),
+                MetricSample(MetricTable.kvLimit, ["below"], Double(swapping.reduce(0) { $0 + $1.kvBytesTotal })),
+            ]
+        }
         if let lastRecovery {
             let parts: [(String, TimeSpan)] = [
                 ("detect", lastRecovery.detect), ("place", lastRecovery.place), ("restore", lastRecovery.restore),
@@ -51,6 +58,36 @@ extension ClusterStatus {
         for pipeline in pipelines.prefix(16) { samples += pipeline.samples }
         return samples
     }
+}
+
+extension SwapStatus {
+    fileprivate func samples(_ pipeline: String) -> [MetricSample] {
+        var samples = [
+            MetricSample(MetricTable.swapEnabled, [pipeline], isOn ? 1 : 0),
+            MetricSample(MetricTable.swapWaiting, [pipeline], Double(sequencesWaiting)),
+            MetricSample(MetricTable.swapBytes, [pipeline, "in"], Double(usage.bytesIn)),
+            MetricSample(MetricTable.swapBytes, [pipeline, "out"], Double(usage.bytesOut)),
+            MetricSample(MetricTable.swapSeconds, [pipeline, "fetch"], usage.fetching.seconds),
+            MetricSample(MetricTable.swapSeconds, [pipeline, "wait"], usage.waited.seconds),
+        ]
+        if let estimate {
+            for (part, time) in [
+                ("step_with", estimate.stepWith), ("fetch", estimate.fetch), ("step_without", estimate.stepWithout),
+            ] {
+                samples.append(MetricSample(MetricTable.swapEstimate, [pipeline, part], time.seconds))
+            }
+        }
+        return samples
+    }
+}
+
+extension PipelineStatus {
+    /// On the devices, over all stages.
+    fileprivate var deviceBytes: Double {
+        guard let swap, cellsTotal > 0 else { return Double(kvBytesTotal) }
+        return Double(kvBytesTotal) * Double(swap.cellsResident) / Double(cellsTotal)
+    }
+    fileprivate var deviceBytesUsed: Double { min(Double(kvBytesUsed), deviceBytes) }
 }
 
 extension PromptStatus {
@@ -81,6 +118,7 @@ extension PipelineStatus {
     fileprivate var samples: [MetricSample] {
         let name = String(id.rawValue)
         var samples = [MetricSample(MetricTable.microbatches, [name], Double(microbatches.count))]
+        if let swap { samples += swap.samples(name) }
         for stage in stages.prefix(MetricsRegistry.seriesCountMax / 16) {
             let labels = [name, String(stage.index)]
             samples += [

@@ -6,8 +6,8 @@ package struct Plan: Sendable {
     package let candidates: [Planner.Candidate]
     /// nil if nothing can run.
     package let choice: Planner.Candidate?
-    /// The best of what `dejavu serve` runs today: KV on the devices alone. nil if none fits.
-    package let servable: Planner.Candidate?
+    /// The options of `dejavu serve` for it.
+    package let serveOptions: [String]?
     /// Sentences.
     package let reasons: [String]
 
@@ -15,7 +15,7 @@ package struct Plan: Sendable {
         self.candidates = candidates
         guard let best = planner.best(candidates) else {
             choice = nil
-            servable = nil
+            serveOptions = nil
             reasons = ["Nothing fits: " + (candidates.compactMap(\.obstacle).first ?? "there are no machines") + "."]
             return
         }
@@ -25,10 +25,8 @@ package struct Plan: Sendable {
         }.map(\.element)
         let choice = ranked.first { planner.advantage(of: best, over: $0) <= 1 + planner.margin } ?? best
         self.choice = choice
-        servable = choice.swaps ? planner.best(candidates.filter { !$0.swaps }) : choice
-        reasons =
-            Self.reasons(planner, candidates, choice: choice)
-            + (servable == choice ? [] : ["`dejavu serve` cannot do that yet: the line below is the best that it can."])
+        serveOptions = Self.serveOptions(choice, planner.profile)
+        reasons = Self.reasons(planner, candidates, choice: choice)
     }
 
     private static func effort(_ candidate: Planner.Candidate) -> Int {
@@ -88,14 +86,23 @@ package struct Plan: Sendable {
     private static func times(_ factor: Double) -> String { "\((factor * 1000).rounded() / 1000)x" }
     private static func percent(_ share: Double) -> String { "\(Int((share * 100).rounded()))%" }
 
-    /// The options of `dejavu serve` for `servable`; nil if it can run nothing that fits.
-    package var serveOptions: [String]? {
-        switch servable?.topology {
+    private static func serveOptions(_ choice: Planner.Candidate, _ profile: ModelProfile) -> [String] {
+        var options: [String]
+        let homeStages: Int
+        switch choice.topology {
         case .colocated(let stages, let pipelines):
-            (stages > 1 ? ["--stages", "\(stages)"] : []) + (pipelines > 1 ? ["--pipelines", "\(pipelines)"] : [])
+            options =
+                (stages > 1 ? ["--stages", "\(stages)"] : []) + (pipelines > 1 ? ["--pipelines", "\(pipelines)"] : [])
+            homeStages = stages
         case .disaggregated(let promptStages, let tokenStages):
-            ["--prompt-stages", "\(promptStages)", "--token-stages", "\(tokenStages)"]
-        case nil: nil
+            options = ["--prompt-stages", "\(promptStages)", "--token-stages", "\(tokenStages)"]
+            homeStages = tokenStages
         }
+        guard choice.swaps else { return options }
+        // What the weights leave of a device.
+        let layers = (profile.layerCount + homeStages - 1) / homeStages
+        let device = max(0, profile.deviceMemoryBytes - profile.weightBytesPerLayer * layers)
+        options += ["--device-memory", "\(device)", "--host-memory", "\(profile.hostMemoryBytes)"]
+        return options
     }
 }

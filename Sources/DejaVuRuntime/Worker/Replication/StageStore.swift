@@ -11,7 +11,7 @@ import Synchronization
 /// The controller gives out cells, so sequences are opened and released by this process alone, never by a peer. Its
 /// ledger says who may write; bytes move on whatever thread asks, beside the passes (see `StageMemory`).
 package final class StageStore: KVStore {
-    fileprivate struct State: Sendable {
+    struct State: Sendable {
         var ledger: Ledger
         var cells: [SequenceID: CellRun] = [:]
         /// As they were opened or adopted.
@@ -31,17 +31,21 @@ package final class StageStore: KVStore {
     package let numericClass: NumericClass
     /// What frames say of the sequences' texts.
     package let tokens = TokenBook()
-    private let memory: any StageMemory
-    private let tracer: WorkerTracer
-    private let state: Mutex<State>
+    /// Told of passes that will come.
+    package let announcements: (any PassAnnouncements)?
+    let memory: any StageMemory
+    let tracer: WorkerTracer
+    let state: Mutex<State>
     /// Held while a frame's rows are written, from the last look at its ticket on.
-    private let writing = Mutex(())
+    let writing = Mutex(())
 
     package init(
-        name: String, stage: StageDescription, memory: any StageMemory, tracer: WorkerTracer = WorkerTracer(),
+        name: String, stage: StageDescription, memory: any StageMemory,
+        announcements: (any PassAnnouncements)? = nil, tracer: WorkerTracer = WorkerTracer(),
         landed: @escaping @Sendable (SequenceMark) -> Void = { _ in }
     ) {
         self.name = name
+        self.announcements = announcements
         layers = stage.layers
         rowBytes = memory.rowBytes
         numericClass = stage.numericClass
@@ -257,13 +261,20 @@ package final class StageStore: KVStore {
         guard let cells else { throw DejaVuError(.notFound, "\(span) is not in \(name)") }
         let range = cells.start + span.positions.lowerBound..<cells.start + span.positions.upperBound
         let count = span.positions.count * rowBytes
+        let start = buffer.writerIndex
         for layer in span.layers.indices {
+            var failure: DejaVuError?
             buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
-                memory.read(
-                    layer: layer - layers.first, cells: range,
-                    into: UnsafeMutableRawBufferPointer(rebasing: target[..<count]))
+                do throws(DejaVuError) {
+                    try memory.read(
+                        layer: layer - layers.first, cells: range,
+                        into: UnsafeMutableRawBufferPointer(rebasing: target[..<count]))
+                } catch { failure = error }
                 return count
             }
+            guard let failure else { continue }
+            buffer.moveWriterIndex(to: start)
+            throw failure
         }
     }
 
@@ -288,107 +299,10 @@ package final class StageStore: KVStore {
         case .refused(let refusal, _): throw Self.error(refusal, header.span)
         }
     }
-
-    // MARK: Landing
-
-    /// All bytes of a frame are there.
-    func finish(_ arrival: Arrival, cells: CellRun, rows: ByteBuffer, intact: Bool) throws(DejaVuError)
-        -> Int
-    {
-        writing.withLock { _ in
-            let leave = state.withLock { $0.ledger.take(arrival.id, bytes: rows.readableBytes) }
-            if leave == .write, intact, rows.readableBytes == arrival.payloadBytes {
-                write(rows, of: arrival, to: cells)
-            }
-        }
-        let now = MonotonicClock.now
-        let (completion, tell, quiet) = state.withLock { state in
-            let (completion, settled) = state.ledger.finish(arrival.id, intact: intact, at: now)
-            if completion != .waiting { state.forget(arrival.id, of: arrival.span.sequence) }
-            return (completion, state.news(of: arrival.span.sequence, layers, tokens), state.take(settled.quiet))
-        }
-        for body in quiet { body() }
-        switch completion {
-        case .committed(let watermark):
-            tell?()
-            return watermark
-        case .refused(let refusal, _): throw Self.error(refusal, arrival.span)
-        case .waiting:
-            abandon(arrival.id, of: arrival.span.sequence)
-            throw Self.error(.orphaned, arrival.span)
-        }
-    }
-
-    /// The rows that the ledger wants: all above what is committed.
-    private func write(_ rows: ByteBuffer, of arrival: Arrival, to cells: CellRun) {
-        let span = arrival.span
-        rows.withUnsafeReadableBytes { bytes in
-            for part in arrival.parts where !part.positions.isEmpty {
-                let range = cells.start + part.positions.lowerBound..<cells.start + part.positions.upperBound
-                for layer in part.layers.indices {
-                    let row =
-                        (layer - span.layers.first) * span.positions.count
-                        + part.positions.lowerBound - span.positions.lowerBound
-                    let first = row * rowBytes
-                    let source = UnsafeRawBufferPointer(
-                        rebasing: bytes[first..<first + part.positions.count * rowBytes])
-                    memory.write(layer: layer - layers.first, cells: range, from: source)
-                }
-            }
-        }
-    }
-
-    /// For a trace: a frame whose header came at the transfer's start has been committed now.
-    func traced(_ transfer: TracedTransfer) { tracer.landed(transfer, at: MonotonicClock.now) }
-
-    func abandon(_ id: ArrivalID, of sequence: SequenceID) {
-        let quiet = state.withLock { state in
-            state.forget(id, of: sequence)
-            let settled = state.ledger.abandon(id)
-            return state.take(settled.quiet)
-        }
-        for body in quiet { body() }
-    }
-
-    private static func error(_ refusal: DejaVuKV.Refusal, _ span: Span) -> DejaVuError {
-        let code: DejaVuError.Code =
-            refusal.isIntegrityFault ? .mismatch : refusal.isPassing ? .unavailable : .refused
-        return DejaVuError(code, "the frame \(span) was refused: \(refusal.rawValue)", subject: refusal.rawValue)
-    }
-}
-
-extension StageStore.State {
-    /// What is to be done when frames of a sequence have been committed.
-    fileprivate func news(
-        of sequence: SequenceID, _ layers: LayerRange, _ book: TokenBook
-    ) -> (@Sendable () -> Void)? {
-        guard ledger.ticket(of: sequence) != nil else { return nil }
-        let mark = SequenceMark(sequence: sequence, watermark: ledger.watermark(of: sequence, layers: layers))
-        let known = book.count(of: sequence)
-        if mark.watermark > known, let text = ledger.tokens(of: sequence, in: known..<mark.watermark) {
-            // The ledger has seen to it that they are the sequence's.
-            try? book.append(Array(text), at: known, of: sequence)
-        }
-        return { [landed, doorbell] in
-            landed(mark)
-            doorbell?.note(sequence, layers: layers, watermark: mark.watermark)
-            doorbell?.ring()
-        }
-    }
-
-    fileprivate mutating func forget(_ arrival: ArrivalID, of sequence: SequenceID) {
-        arrivals[sequence]?.removeAll { $0.id == arrival }
-        if arrivals[sequence]?.isEmpty == true { arrivals[sequence] = nil }
-    }
-
-    /// Who waited for these tickets.
-    fileprivate mutating func take(_ tickets: [UInt64]) -> [@Sendable () -> Void] {
-        tickets.compactMap { waiting.removeValue(forKey: $0) }
-    }
 }
 
 /// A frame that has been let in, and under which ticket.
-private struct StageArrival: Sendable {
+struct StageArrival: Sendable {
     let id: ArrivalID
     let ticket: UInt64
 }

@@ -1,0 +1,149 @@
+import DejaVuCore
+import DejaVuKV
+
+/// Whether a pipeline's devices take turns with its sequences, and what that changes. See docs/swapping.md.
+struct PipelineSwap: Hashable {
+    /// Cells per layer that each stage's device holds at one time; all that there are where nothing is swapped.
+    var residentCount = 0
+    var isOn = true
+    var changedAt: Instant?
+    /// What was last compared; nil before.
+    var estimate: SwapEstimate?
+    var steps = StepTimes()
+}
+
+extension ControllerMachine {
+    /// Whether there is memory below the devices.
+    func canSwap(_ index: Int) -> Bool { pipelines[index].swap.residentCount < pipelines[index].cells.cellCount }
+
+    /// Whether the devices cannot hold all that has cells.
+    func isCrowded(_ index: Int) -> Bool {
+        pipelines[index].cells.usedCount > pipelines[index].swap.residentCount
+    }
+
+    /// Whether passes take turns on the devices now.
+    func isSwapping(_ index: Int) -> Bool { canSwap(index) && pipelines[index].swap.isOn && isCrowded(index) }
+
+    /// How many cells the sequences of one pass may have: half of the device, so that the next pass has the other half.
+    func passCellsMax(_ index: Int) -> Int {
+        isSwapping(index) ? pipelines[index].swap.residentCount / 2 : pipelines[index].swap.residentCount
+    }
+
+    /// Those that passes are made of: all, or where swapping does not pay the oldest that the devices hold. The others
+    /// keep what they have and wait.
+    func workingSet(_ index: Int) -> [SequenceID] {
+        guard canSwap(index), !pipelines[index].swap.isOn, isCrowded(index) else { return pipelines[index].members }
+        var left = pipelines[index].swap.residentCount
+        return pipelines[index].members.filter { id in
+            guard let sequence = sequences[id], sequence.phase == .running,
+                let cells = sequence[index]?.cells.count, cells <= left
+            else { return false }
+            left -= cells
+            return true
+        }
+    }
+
+    /// Whether a pipeline takes in so many more cells.
+    func hasRoom(_ index: Int, for cells: Int) -> Bool {
+        guard canSwap(index), !pipelines[index].swap.isOn else { return true }
+        return pipelines[index].cells.usedCount + cells <= pipelines[index].swap.residentCount
+    }
+
+    /// Tells the stages behind the first what comes, before its rows do.
+    func announcements(of pass: Pass, in index: Int) -> [(ControllerMessage, WorkerID)] {
+        guard canSwap(index), isCrowded(index) else { return [] }
+        let sequences = pass.entries.map(\.sequence)
+        return pipelines[index].stages.indices.dropFirst().compactMap { stage in
+            pipelines[index].stages[stage].worker.map {
+                (.announce(pass.pipeline, pass.epoch, stageIndex: stage, pass.id, sequences), $0)
+            }
+        }
+    }
+
+    // MARK: Does it pay?
+
+    /// A change is not thought over again before.
+    private static let swapDwell = TimeSpan.seconds(2)
+    /// A change must bring at least this much.
+    private static let swapGain = 1.03
+
+    /// Compares what steps and copies take, as measured, with and without.
+    mutating func judgeSwapping(_ index: Int) {
+        guard configuration.swapping == .auto, canSwap(index), pipelines[index].phase == .serving,
+            pipelines[index].swap.changedAt.map({ now - $0 >= Self.swapDwell }) ?? true,
+            let estimate = swapEstimate(index)
+        else { return }
+        let isOn = pipelines[index].swap.isOn
+        let (with, without) = (estimate.tokensWith, estimate.tokensWithout)
+        let wanted = isOn ? without <= with * Self.swapGain : with > without * Self.swapGain
+        pipelines[index].swap.estimate = estimate
+        guard wanted != isOn else { return }
+        pipelines[index].swap.isOn = wanted
+        pipelines[index].swap.changedAt = now
+        pipelines[index].dirty = true
+        admissionDue = true
+        actions.append(.swapping(pipelines[index].id, isOn: wanted, reason: estimate.reason(isOn: wanted)))
+    }
+
+    /// nil while too little is known, or all that wants to run fits on the devices.
+    private func swapEstimate(_ index: Int) -> SwapEstimate? {
+        let pipeline = pipelines[index]
+        let members = pipeline.members.compactMap { sequences[$0] }.filter { $0.phase == .running && !$0.isProbe }
+        guard !members.isEmpty, !pipeline.swap.steps.isEmpty, let rate = swapBytesPerSecond(index) else { return nil }
+        let count = Double(members.count)
+        let cells = members.reduce(0.0) { $0 + Double($1[index]?.cells.count ?? 0) } / count
+        let rows = members.reduce(0.0) { $0 + Double($1[index]?.watermarks.least ?? 0) } / count
+        let resident = Double(pipeline.swap.residentCount)
+        let queued = queue.prefix(256).reduce(0) { $0 + (requests[$1]?.request.choiceCount ?? 0) }
+        let demand = Double(members.count + queued)
+        guard demand > resident / cells else { return nil }
+        let stages = Double(pipeline.stages.count)
+        let held = min(demand, Double(pipeline.cells.cellCount) / cells, Double(limits.sequencesMax))
+        let with = max(1, min(held / (stages + 1), resident / 2 / cells))
+        let without = max(1, min(resident / cells, Double(limits.sequencesMax)) / stages)
+        return SwapEstimate(
+            sequencesWith: with, sequencesWithout: without,
+            stepWith: .seconds(pipeline.swap.steps.seconds(sequences: with)),
+            stepWithout: .seconds(pipeline.swap.steps.seconds(sequences: without)),
+            fetch: .seconds(with * rows * Double(bytesPerPosition(index)) / rate))
+    }
+
+    /// Of the stage with the most layers.
+    private func bytesPerPosition(_ index: Int) -> Int {
+        let layers = pipelines[index].stages.reduce(0) { max($0, $1.layers.count) }
+        let bytes = pipelines[index].stages.compactMap { $0.worker.flatMap { workers[$0] } }.reduce(0) {
+            max($0, $1.hello.kvBytesPerPositionAndLayer)
+        }
+        return layers * bytes
+    }
+
+    /// The slowest stage's, as far as stages have brought anything in.
+    private func swapBytesPerSecond(_ index: Int) -> Double? {
+        pipelines[index].stages.compactMap { stage in
+            stage.worker.flatMap { workers[$0]?.swap?.bytesInPerSecond }
+        }.min()
+    }
+
+    /// A stage has run a pass: if it was steps alone, that says how long they take.
+    mutating func learnStepTime(of flight: PipelineState.Flight, _ index: Int, computed: TimeSpan) {
+        guard canSwap(index), flight.entries.allSatisfy({ $0.end - $0.first == 1 }) else { return }
+        pipelines[index].swap.steps.add(sequences: flight.entries.count, computed)
+    }
+
+    // MARK: Status
+
+    func swapStatus(of pipeline: PipelineState) -> SwapStatus? {
+        guard pipeline.swap.residentCount < pipeline.cells.cellCount else { return nil }
+        let usage = pipeline.stages.compactMap { $0.worker.flatMap { workers[$0]?.swap } }.reduce(SwapUsage(), +)
+        let isCrowded = pipeline.cells.usedCount > pipeline.swap.residentCount
+        let waiting = pipeline.swap.isOn ? 0 : pipeline.members.count - workingSet(of: pipeline.id).count
+        return SwapStatus(
+            cellsResident: pipeline.swap.residentCount, isOn: pipeline.swap.isOn, isNeeded: isCrowded,
+            wasAskedFor: configuration.swapping == .on, estimate: pipeline.swap.estimate, usage: usage,
+            sequencesWaiting: waiting)
+    }
+
+    private func workingSet(of id: PipelineID) -> [SequenceID] {
+        pipelines.firstIndex { $0.id == id }.map { workingSet($0) } ?? []
+    }
+}
