@@ -86,8 +86,8 @@ extension World {
     /// A stage and its replica are never on one worker.
     mutating func checkHold(_ assignment: ReplicaAssignment, at id: WorkerID) {
         replicasHeld[id.rawValue, default: []].append(assignment)
-        // Another order of the same event may dismiss it, or give it that stage. Of a place that it has lost it hears when
-        // it gets another.
+        // Another order of the same event may dismiss it, or give it that stage; and `places` has what it has lost
+        // until it gets another.
         guard owners[id.rawValue] != nil else { return note("\(id) is to hold a replica, but is not known") }
         let runs = places[id.rawValue]?.contains {
             $0.pipeline == assignment.pipeline && $0.stageIndex == assignment.stageIndex
