@@ -234,6 +234,12 @@ def simulate(options):
 
 
 @check
+def mutants(options):
+    """Each of a dozen broken rules of the control code is found by the random worlds."""
+    tool("verify-mutants.py")
+
+
+@check
 def paper_baseline(options):
     """The paper's baseline, simulated and in the control machine: times of the authors' simulators within 0.1%."""
     swift_tests("paperBaseline_")
