@@ -26,15 +26,16 @@ CONTROLLER, WORKER = "DejaVuControl/Controller/", "DejaVuControl/Worker/"
 MUTANTS = [
     ("no fencing: passes of past epochs run", WORKER + "WorkerMachine+Passes.swift",
      "seats[index].announced, seats[index].isCurrent(pass),\n", "seats[index].announced,\n"),
-    ("results of past epochs are accepted", CONTROLLER + "ControllerMachine.swift",
-     "            pipelines[worker.pipeline].epoch == epoch, pipelines", "            pipelines"),
+    ("passes of a past epoch are waited for", CONTROLLER + "ControllerMachine+Placement.swift",
+     "        pipelines[index].flights.removeAll()\n", ""),
     ("frames are committed before they are verified", "DejaVuKV/Ledger/Ledger+Ending.swift",
      "        guard intact else {", "        guard intact || true else {"),
     ("no replay: work begins at the last token, whatever stages lack", CONTROLLER + "Place.swift",
      "inFlight > 0 ? scheduledEnd : min(known - 1, positions, watermarks.least)",
      "inFlight > 0 ? scheduledEnd : min(known - 1, positions)"),
-    ("watermarks of a lost stage are kept", CONTROLLER + "Place.swift",
-     "        keptAt[stage] = nil\n        watermarks.reset(stage)", "        keptAt[stage] = nil"),
+    ("rows above what a replica has count as there", CONTROLLER + "ControllerMachine+Replicas.swift",
+     "                // Until the holder says under the new epoch what it has.\n"
+     "                place.watermarks.reset(stage)\n", ""),
     ("a stage and its replica on one worker", CONTROLLER + "ControllerMachine+Replicas.swift",
      "guard let id = stages[(stage + step) % stages.count].worker, id != stages[stage].worker,",
      "guard let id = stages[(stage + step - 1) % stages.count].worker,"),
@@ -49,8 +50,8 @@ MUTANTS = [
     ("tickets outlive their release", "DejaVuKV/Ledger/Ledger+Release.swift",
      "        tickets.revoke(sequence)\n        positionsPromised", "        positionsPromised"),
     ("the term is ignored", WORKER + "WorkerMachine.swift",
-     "        if let term, messageTerm < term {\n            counters.messagesStale += 1\n            return\n        }\n"
-     "        obey(messageTerm)", "        obey(messageTerm)"),
+     "        if let term, messageTerm < term {\n            counters.messagesStale += 1\n            return\n"
+     "        }\n        obey(messageTerm)", "        obey(messageTerm)"),
     ("rows are not brought back to a device", "DejaVuKV/Swapping/Residency.swift",
      "guard member.committed > 0 else", "guard member.committed > 1 << 40 else"),
     ("who must wait for its turn on a device is forgotten", CONTROLLER + "ControllerMachine+Endings.swift",
@@ -74,7 +75,7 @@ import Glibc
         var last: UInt64 = 0
         let result = try SimulationSweep.run(seeds: 1..<(count + 1), failuresMax: 1) { seed in
             last = seed
-            if seed % 10 == 1 { print("at", seed); fflush(stdout) }
+            if seed % 10 == 1 { print("at", seed); fflush(nil) }
         }
         if let failure = result.failures.first { print("found", failure.seed, failure.violation) }
         else { print("clean", last) }

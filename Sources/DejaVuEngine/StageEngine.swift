@@ -72,7 +72,7 @@ public protocol StageEngine: AnyObject {
     func run(_ pass: Pass, hidden: [UInt8]?) throws(DejaVuError) -> StageOutput
 
     /// Sees to it that `memory` has the rows of the last pass. Called after what came out of it has been passed on, and
-    /// before anybody is told that they are committed.
+    /// before anybody may read them there.
     ///
     /// - Throws: if they cannot be kept; no pass runs after that.
     func settle() throws(DejaVuError)

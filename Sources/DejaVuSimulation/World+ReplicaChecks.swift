@@ -100,18 +100,18 @@ extension World {
 
     /// Stages and replicas fit into the memory that the worker has said it has for them.
     mutating func checkMemory(_ slot: Int) {
-        func bytes(_ stores: [SimulatedStore]) -> Int {
-            stores.reduce(0) { $0 + $1.engine.cellCount * $1.layers.count * Scenario.kvBytesPerPositionAndLayer }
+        func bytes(_ cells: Int, _ store: SimulatedStore) -> Int {
+            cells * store.layers.count * Scenario.kvBytesPerPositionAndLayer
         }
         let plan = scenario.workers[slot]
-        let stages = bytes(processes[slot].stages.map(\.store))
-        let held = bytes(processes[slot].replicas) + max(0, stages - plan.kvBytesMax)
-        if held > plan.replicaBytesMax { note("process \(slot) was given more cells than its memory holds") }
-        for stage in processes[slot].stages {
-            let bytes = (stage.store.engine.device?.cellCount ?? 0) * stage.store.layers.count
-            if bytes * Scenario.kvBytesPerPositionAndLayer > plan.deviceBytesMax ?? plan.kvBytesMax {
-                note("process \(slot) was given more cells than its device holds")
-            }
+        let stages = processes[slot].stages.map(\.store)
+        let device = min(plan.deviceBytesMax ?? plan.kvBytesMax, plan.kvBytesMax)
+        let onDevice = stages.reduce(0) { $0 + bytes($1.engine.device?.cellCount ?? $1.engine.cellCount, $1) }
+        let below = stages.reduce(0) { $0 + ($1.engine.device == nil ? 0 : bytes($1.engine.cellCount, $1)) }
+        let held = processes[slot].replicas.reduce(0) {
+            $0 + bytes($1.engine.cellCount + ($1.engine.device?.cellCount ?? 0), $1)
         }
+        let beyond = max(0, onDevice - device) + max(0, below - plan.kvBytesMax)
+        if held + beyond > plan.replicaBytesMax { note("process \(slot) was given more cells than its memory holds") }
     }
 }

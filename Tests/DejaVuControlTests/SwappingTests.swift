@@ -156,15 +156,60 @@ extension Cluster {
     for _ in 0..<10 { _ = cluster.submit(prompt: 100, outputs: 100) }
     for _ in 0..<20 {
         let pass = try #require(cluster.passes.first)
+        // As workers do: tokens first.
+        cluster.complete()
         cluster.say(
             1,
             .passed(
                 PassTiming(
                     pass: pass.id, pipeline: pass.pipeline, epoch: pass.epoch, stageIndex: 0,
                     computed: .milliseconds(5), idleBefore: .zero)))
-        cluster.complete()
     }
     cluster.sayFetched(1, bytes: 1_000_000_000, in: .seconds(1))
     cluster.wait(.milliseconds(200), beating: [])
     #expect(cluster.swap?.isOn == false)
+}
+
+/// Five sequences, of which two fit into a pass: nobody is left out.
+@Test func swapping_cellsLimitThePass_everybodyHasATurn() throws {
+    var cluster = try Cluster.swapping()
+    for _ in 0..<5 { _ = cluster.submit(prompt: 4, outputs: 60) }
+    for _ in 0..<10 { cluster.complete() }
+    var turns: [SequenceID: Int] = [:]
+    for _ in 0..<50 {
+        for entry in cluster.passes[0].entries { turns[entry.sequence, default: 0] += 1 }
+        cluster.complete()
+    }
+    #expect(turns.count == 5 && turns.values.allSatisfy { (18...22).contains($0) }, "\(turns)")
+}
+
+/// A prompt with more cells than half a device does not fit beside any step.
+@Test func swapping_aLargePromptAmongManySteps_runsAloneEveryOtherTime() throws {
+    var cluster = try Cluster.swapping()
+    for _ in 0..<8 { _ = cluster.submit(prompt: 4, outputs: 200) }
+    for _ in 0..<16 { cluster.complete() }
+    let large = cluster.submit(prompt: 500, outputs: 200)
+    var tokens = 0
+    for _ in 0..<40 {
+        for case .emit(let request, _, _) in cluster.complete() where request == large { tokens += 1 }
+    }
+    #expect(tokens >= 2, "it has begun, and goes on")
+    #expect(cluster.passes.contains { $0.entries.count == 2 }, "the others' passes are as large as ever")
+}
+
+/// Off, and a request whose choices the devices do not hold together: it is let in when nobody else is there.
+@Test func swapping_off_severalChoices_areLetInAlone() throws {
+    var cluster = try Cluster.swapping(stages: 4, .auto)
+    for _ in 0..<10 { _ = cluster.submit(prompt: 100, outputs: 20) }
+    for _ in 0..<30 { cluster.complete() }
+    cluster.sayFetched(1, bytes: 100_000, in: .seconds(1))
+    cluster.wait(.milliseconds(200), beating: [])
+    #expect(cluster.swap?.isOn == false)
+    let many = cluster.submit(prompt: 100, outputs: 20, choices: 6)
+    for _ in 0..<3000 where !cluster.passes.isEmpty {
+        cluster.complete()
+        cluster.releaseAll()
+    }
+    #expect(cluster.takeActions().admitted.contains(many))
+    #expect(cluster.machine.status(at: cluster.now).queue.requests == 0)
 }

@@ -63,15 +63,16 @@ extension ServeProcess {
         let threads = command.device.threadCount(workers: topology.stageWorkers)
         let perStage = (DeviceDefaults.kvBytes(source) + topology.fewestStages - 1) / topology.fewestStages
         let device = command.device.deviceMemory?.bytes ?? perStage
-        let below = command.device.swapBytes(device: device)
-        let swaps = below.host + below.disk > device && topology.swap != .off
+        let below = topology.swap == .off ? (host: 0, disk: 0) : command.device.swapBytes(device: device)
+        let swaps = below.host + below.disk > device
         // A replica that is swapped takes memory below, and on the device of whoever takes over.
         let held = swaps ? below.host + below.disk + device : device
         let (replicas, overflow) = held.multipliedReportingOverflow(by: topology.stageWorkers)
         var arguments = ["dejavu", "worker", "--local", "--model", command.model]
         arguments += command.device.arguments(
             threads: threads, deviceMemoryBytes: device,
-            replicaMemoryBytes: command.device.replicaMemory?.bytes ?? (overflow ? 1 << 50 : min(replicas, 1 << 50)))
+            replicaMemoryBytes: command.device.replicaMemory?.bytes ?? (overflow ? 1 << 50 : min(replicas, 1 << 50)),
+            swaps: topology.swap != .off)
         arguments += command.logging.arguments + command.faults.arguments
         var workers = LocalWorkers(count: topology.localWorkers ?? topology.workerCount, arguments: arguments)
         workers.orphanGrace = .seconds(Int64(command.cluster.orphanGrace))

@@ -16,15 +16,18 @@ struct DeviceOptions: ParsableArguments {
     var deviceMemory: ByteSize?
     @Option(
         help: ArgumentHelp(
-            "Host memory for KV that a worker's device cannot hold: sequences take turns on the device.",
-            discussion: "All KV lies there, so it is of use only if it is more than --device-memory."))
+            "Host memory of each worker for KV that its device cannot hold: sequences take turns on the device.",
+            discussion: "All KV lies there, so it is of use only if it is more than --device-memory. Copies for other "
+                + "workers take as much besides, within --replica-memory."))
     var hostMemory: ByteSize?
     @Option(
         help: ArgumentHelp(
             "Where each worker keeps KV that neither device nor --host-memory holds, in a file without a name.",
             valueName: "directory"))
     var swapDir: String?
-    @Option(help: "The size of that file; four times --device-memory if not given.")
+    @Option(
+        help:
+            "Its size for each worker, and for each copy that a worker holds; four times --device-memory if not given.")
     var swapSize: ByteSize?
     @Option(
         help: ArgumentHelp(
@@ -49,6 +52,10 @@ struct DeviceOptions: ParsableArguments {
             throw ValidationError("--device-memory must be at least 1M")
         }
         if swapSize != nil, swapDir == nil { throw ValidationError("--swap-size needs --swap-dir") }
+        if let hostMemory, let deviceMemory, swapDir == nil, hostMemory.bytes <= deviceMemory.bytes {
+            throw ValidationError(
+                "--host-memory holds all KV, so it must be more than --device-memory for sequences to take turns")
+        }
         if let weightCache, weightCache.isEmpty { throw ValidationError("--weight-cache takes a directory, or off") }
     }
 
@@ -61,12 +68,12 @@ struct DeviceOptions: ParsableArguments {
     }
 
     /// The arguments that make a child's options the same.
-    func arguments(threads: Int, deviceMemoryBytes: Int, replicaMemoryBytes: Int) -> [String] {
+    func arguments(threads: Int, deviceMemoryBytes: Int, replicaMemoryBytes: Int, swaps: Bool) -> [String] {
         [
             "--threads", "\(threads)", "--device-memory", "\(deviceMemoryBytes)", "--replica-memory",
             "\(replicaMemoryBytes)", "--kernels", kernels.rawValue,
             "--weight-cache", weightCacheDirectory() ?? "off",
-        ] + (checkRewrites ? ["--check-rewrites"] : []) + swapArguments
+        ] + (checkRewrites ? ["--check-rewrites"] : []) + (swaps ? swapArguments : [])
     }
 
     private var swapArguments: [String] {

@@ -113,27 +113,26 @@ enum ModelSource: Sendable {
     ) -> EngineFactory {
         let makeDevice = deviceFactory(device, meter: meter, logger: logger)
         return { (assignment, progress) throws(DejaVuError) in
-            let engine = try makeDevice(assignment, progress)
-            guard assignment.swaps else { return engine }
-            guard let swap else {
-                throw DejaVuError(.invalidArgument, "there is no memory below this worker's device", subject: "swap")
-            }
+            // Who has nothing below its device has all cells on it: it has said that they fit.
+            guard assignment.swaps, let swap else { return try makeDevice(assignment, assignment.cellCount, progress) }
             return try SwappingEngine(
-                device: engine, cellCount: assignment.cellCount, resources: swap, progress: progress)
+                device: makeDevice(assignment, assignment.residentCellCount, progress),
+                cellCount: assignment.cellCount, resources: swap, progress: progress)
         }
     }
 
-    /// With as many cells as are on the device at one time.
-    private func deviceFactory(_ device: DeviceOptions, meter: EmulationMeter?, logger: Logger) -> EngineFactory {
+    /// Makes an engine with so many cells on the device.
+    private func deviceFactory(
+        _ device: DeviceOptions, meter: EmulationMeter?, logger: Logger
+    ) -> @Sendable (StageAssignment, Int, ProgressCounter) throws(DejaVuError) -> any StageEngine {
         switch self {
         case .file(let file, _, _):
             let threads = device.threadCount(workers: 1)
             let kernels = device.kernels
             let weightCache = device.weightCacheDirectory()
             let checksRewrites = device.checkRewrites
-            return { (assignment, progress) throws(DejaVuError) in
-                var options = StageEngineOptions(
-                    layers: assignment.layers, cellCount: assignment.residentCellCount)
+            return { (assignment, cellCount, progress) throws(DejaVuError) in
+                var options = StageEngineOptions(layers: assignment.layers, cellCount: cellCount)
                 options.threadCount = threads
                 options.kernelSet = kernels
                 options.weightCache = weightCache
@@ -145,10 +144,9 @@ enum ModelSource: Sendable {
                 return try GGMLStageEngine(file: file, options: options)
             }
         case .emulated(let profile):
-            return { (assignment, progress) throws(DejaVuError) in
+            return { (assignment, cellCount, progress) throws(DejaVuError) in
                 try EmulatedEngine(
-                    profile: profile, layers: assignment.layers, cellCount: assignment.residentCellCount,
-                    progress: progress,
+                    profile: profile, layers: assignment.layers, cellCount: cellCount, progress: progress,
                     meter: meter ?? EmulationMeter())
             }
         }

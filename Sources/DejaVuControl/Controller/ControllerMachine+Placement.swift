@@ -102,7 +102,7 @@ extension ControllerMachine {
 
     private func fit(_ candidates: [Int], _ index: Int, _ stage: Int) -> Int? {
         let layers = pipelines[index].stages[stage].layers.count
-        return candidates.firstIndex { workers[at: $0].cellCapacity(layers: layers) >= CellRun.granularity }
+        return candidates.firstIndex { workers[at: $0].residentCapacity(layers: layers) >= CellRun.granularity }
     }
 
     /// The holder of a stage's replica that runs another stage of the pipeline, or is about to, or one of a prompt
@@ -168,6 +168,7 @@ extension ControllerMachine {
         evict(index)
         precondition(pipelines[index].cells.usedCount == 0, "cells are in use in engines that are gone")
         pipelines[index].cells = CellAllocator(cellCount: cellCount)
+        pipelines[index].places = []
     }
 
     func stageWorkers(of index: Int) -> [WorkerID] {

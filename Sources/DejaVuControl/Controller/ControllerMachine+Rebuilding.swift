@@ -114,7 +114,9 @@ extension ControllerMachine {
         else { return }
         let resident =
             stages.first?.stage.assignment.residentCellCount ?? replicas.first?.replica.assignment.residentCellCount
-        pipelines[index].swap.residentCount = min(max(resident ?? cellCount, 1), cellCount)
+        guard let resident, (CellRun.granularity...cellCount).contains(resident), resident % CellRun.granularity == 0
+        else { return }
+        pipelines[index].swap.residentCount = resident
         var places = RebuiltPlaces(cellCount: cellCount, isHome: pipelines[index].role.isHome)
         for (id, stage) in stages { keep(stage, of: index, at: id, adoption, &places) }
         for (id, replica) in replicas { keep(replica, of: index, at: id, adoption, &places) }

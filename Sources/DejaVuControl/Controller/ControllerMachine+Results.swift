@@ -15,9 +15,9 @@ extension ControllerMachine {
             computed: timing.computed, idleBefore: timing.idleBefore, now: now)
         pipelines[index].stages[stage].passes += 1
         pipelines[index].stages[stage].computed = pipelines[index].stages[stage].computed + timing.computed
+        learnStepTime(of: timing, index)
         // The last stage's tokens come before this, and end the flight.
         guard let flight = pipelines[index].flights.firstIndex(where: { $0.id == timing.pass }) else { return }
-        learnStepTime(of: pipelines[index].flights[flight], index, computed: timing.computed)
         if pipelines[index].flights[flight].stagesPassed <= stage {
             pipelines[index].flights[flight].stagesPassed = stage + 1
             pipelines[index].flights[flight].since = now
@@ -46,6 +46,7 @@ extension ControllerMachine {
             return
         }
         let flight = pipelines[index].flights.remove(at: at)
+        pipelines[index].swap.ended = flight
         recoveryCompleted(flight, index)
         counters.passesCompleted += 1
         pipelines[index].lastCrossing = now

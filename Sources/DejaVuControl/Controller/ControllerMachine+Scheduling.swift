@@ -79,14 +79,27 @@ extension ControllerMachine {
         }
         let running = candidates.steps.count + candidates.stepsInFlight
         let share = min((running + flightsMax - 1) / flightsMax, limits.microbatchSequencesMax, rowsMax(of: index))
-        if candidates.steps.count > share {
+        // Where not all of them fit on the devices at one time, those that have waited longest come first, too.
+        if isSwapping(index) || candidates.steps.count > share {
             candidates.steps.sort { sequences.values[$0].lastTurn < sequences.values[$1].lastTurn }
-            candidates.steps.removeSubrange(share...)
+            candidates.steps.removeSubrange(min(share, candidates.steps.count)...)
+        }
+        // Steps leave room for the first of those that are not so far. One that does not fit beside a step runs alone,
+        // every other time.
+        var kept = 0
+        if isSwapping(index), let first = candidates.chunks.first, let step = candidates.steps.first {
+            kept = cellCount(first.at, in: index)
+            if kept + cellCount(step, in: index) > passCellsMax(index) {
+                kept = 0
+                if !pipelines[index].lastWasAlone {
+                    pipelines[index].lastWasAlone = true
+                    let rows = chunkRows(index, [first.work.count], beside: 0, running: running)
+                    return [entry(first.at, first.work, rowsMax: rows)]
+                }
+            }
         }
         var entries: [PassEntry] = []
         entries.reserveCapacity(candidates.steps.count + 1)
-        // Where the devices cannot hold all, steps leave room for the first of those that are not so far.
-        let kept = isSwapping(index) ? candidates.chunks.first.map { cellCount($0.at, in: index) } ?? 0 : 0
         var cells = passCellsMax(index) - kept
         /// Whether the devices have room for it beside those that the pass has already.
         func hasRoom(_ at: Int) -> Bool {

@@ -11,7 +11,7 @@ extension ControllerMachine {
         return ClusterStatus(
             ready: reason == nil, reason: reason, term: term, draining: drainDeadline != nil,
             workers: workers.indices.map { status(of: workers[at: $0], workers.keys[$0], at: now) },
-            pipelines: pipelines.map { status(of: $0, at: now) },
+            pipelines: pipelines.indices.map { status(ofPipeline: $0, at: now) },
             queue: QueueStatus(
                 requests: queue.count, requestsMax: limits.queueRequestsMax, tokens: queueTokens,
                 tokensMax: limits.queueTokensMax), sequencesRunning: running - probes,
@@ -90,7 +90,8 @@ extension ControllerMachine {
             })
     }
 
-    private func status(of pipeline: PipelineState, at now: Instant) -> PipelineStatus {
+    private func status(ofPipeline index: Int, at now: Instant) -> PipelineStatus {
+        let pipeline = pipelines[index]
         let state: PipelineStatus.State =
             switch pipeline.phase {
             case .forming: .forming
@@ -110,7 +111,7 @@ extension ControllerMachine {
                 return $0 + (sequence?.phase == .running && sequence?.isProbe == false ? 1 : 0)
             }, cellsTotal: pipeline.cells.cellCount, cellsUsed: pipeline.cells.usedCount,
             kvBytesTotal: stages.reduce(0) { $0 + $1.kvBytesTotal },
-            kvBytesUsed: stages.reduce(0) { $0 + $1.kvBytesUsed }, swap: swapStatus(of: pipeline))
+            kvBytesUsed: stages.reduce(0) { $0 + $1.kvBytesUsed }, swap: swapStatus(index))
     }
 
     private func stage(_ pipeline: PipelineState, _ index: Int, at now: Instant) -> StageStatus {

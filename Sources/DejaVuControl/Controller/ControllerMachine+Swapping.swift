@@ -10,6 +10,8 @@ struct PipelineSwap: Hashable {
     /// What was last compared; nil before.
     var estimate: SwapEstimate?
     var steps = StepTimes()
+    /// The pass that has crossed all stages last: its time at the last stage is heard of after its tokens.
+    var ended: PipelineState.Flight?
 }
 
 extension ControllerMachine {
@@ -46,7 +48,9 @@ extension ControllerMachine {
     /// Whether a pipeline takes in so many more cells.
     func hasRoom(_ index: Int, for cells: Int) -> Bool {
         guard canSwap(index), !pipelines[index].swap.isOn else { return true }
-        return pipelines[index].cells.usedCount + cells <= pipelines[index].swap.residentCount
+        // What no device holds at one time is let in alone, and takes turns with itself.
+        let used = pipelines[index].cells.usedCount
+        return used == 0 || used + cells <= pipelines[index].swap.residentCount
     }
 
     /// Tells the stages behind the first what comes, before its rows do.
@@ -105,7 +109,8 @@ extension ControllerMachine {
             sequencesWith: with, sequencesWithout: without,
             stepWith: .seconds(pipeline.swap.steps.seconds(sequences: with)),
             stepWithout: .seconds(pipeline.swap.steps.seconds(sequences: without)),
-            fetch: .seconds(with * rows * Double(bytesPerPosition(index)) / rate))
+            // What a worker says of its copies may be anything.
+            fetch: .seconds(min(with * rows * Double(bytesPerPosition(index)) / rate, 1e6)))
     }
 
     /// Of the stage with the most layers.
@@ -125,25 +130,25 @@ extension ControllerMachine {
     }
 
     /// A stage has run a pass: if it was steps alone, that says how long they take.
-    mutating func learnStepTime(of flight: PipelineState.Flight, _ index: Int, computed: TimeSpan) {
-        guard canSwap(index), flight.entries.allSatisfy({ $0.end - $0.first == 1 }) else { return }
-        pipelines[index].swap.steps.add(sequences: flight.entries.count, computed)
+    mutating func learnStepTime(of timing: PassTiming, _ index: Int) {
+        let ended = pipelines[index].swap.ended
+        guard canSwap(index),
+            let flight = pipelines[index].flights.first(where: { $0.id == timing.pass })
+                ?? (ended?.id == timing.pass ? ended : nil),
+            flight.entries.allSatisfy({ $0.end - $0.first == 1 })
+        else { return }
+        pipelines[index].swap.steps.add(sequences: flight.entries.count, timing.computed)
     }
 
     // MARK: Status
 
-    func swapStatus(of pipeline: PipelineState) -> SwapStatus? {
-        guard pipeline.swap.residentCount < pipeline.cells.cellCount else { return nil }
+    func swapStatus(_ index: Int) -> SwapStatus? {
+        guard canSwap(index) else { return nil }
+        let pipeline = pipelines[index]
         let usage = pipeline.stages.compactMap { $0.worker.flatMap { workers[$0]?.swap } }.reduce(SwapUsage(), +)
-        let isCrowded = pipeline.cells.usedCount > pipeline.swap.residentCount
-        let waiting = pipeline.swap.isOn ? 0 : pipeline.members.count - workingSet(of: pipeline.id).count
         return SwapStatus(
-            cellsResident: pipeline.swap.residentCount, isOn: pipeline.swap.isOn, isNeeded: isCrowded,
+            cellsResident: pipeline.swap.residentCount, isOn: pipeline.swap.isOn, isNeeded: isCrowded(index),
             wasAskedFor: configuration.swapping == .on, estimate: pipeline.swap.estimate, usage: usage,
-            sequencesWaiting: waiting)
-    }
-
-    private func workingSet(of id: PipelineID) -> [SequenceID] {
-        pipelines.firstIndex { $0.id == id }.map { workingSet($0) } ?? []
+            sequencesWaiting: pipeline.swap.isOn ? 0 : pipeline.members.count - workingSet(index).count)
     }
 }

@@ -92,8 +92,12 @@ struct WorkerState: Hashable {
 
     /// What it holds for others, with what it runs beyond the memory that it has for stages of its own.
     var replicaBytes: Int {
-        let runs = seats.reduce(0) { $0 + bytes(cells: $1.cellCount, layers: $1.layers) }
-        return holds.reduce(max(0, runs - hello.kvBytesMax)) { $0 + $1.bytes }
+        let onDevice = seats.reduce(0) { $0 + bytes(cells: $1.residentCount, layers: $1.layers) }
+        let below = seats.filter { $0.residentCount < $0.cellCount }.reduce(0) {
+            $0 + bytes(cells: $1.cellCount, layers: $1.layers)
+        }
+        let beyond = max(0, onDevice - min(hello.deviceBytesMax, hello.kvBytesMax)) + max(0, below - hello.kvBytesMax)
+        return holds.reduce(beyond) { $0 + $1.bytes }
     }
 
     /// Whether it has memory for so many cells more of so many layers of a stage that it may have to take over.

@@ -52,7 +52,8 @@ package struct Residency: Sendable {
 
     package var cellCount: Int { cells.cellCount }
     package var usedCount: Int { cells.usedCount }
-    package var isFetching: Bool { flight != nil }
+    /// Whether what is on its way is still to come: its sequence has not been released.
+    package var isFetchWanted: Bool { flight?.isWanted ?? false }
 
     // MARK: Sequences
 

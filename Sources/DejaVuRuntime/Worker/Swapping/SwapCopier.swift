@@ -136,28 +136,41 @@ final class SwapCopier: PassAnnouncements {
                         positions: 0..<job.fetch.positions, bytes: bytes, writer: Incarnation(0), start: start,
                         span: MonotonicClock.now - start))
                 state.withLock { $0.residency.fetched() }
-            } catch { fail(error) }
+            } catch {
+                state.withLock { state in
+                    // Cells of a sequence that was released meanwhile may be another's by now.
+                    if state.residency.isFetchWanted {
+                        state.failure = state.failure ?? error
+                    } else {
+                        state.residency.fetched()
+                    }
+                }
+            }
             arrived.signal()
         }
     }
 
     private func nextJob() -> Job? {
         while true {
-            let (job, isStopping) = state.withLock { state -> (Job?, Bool) in
-                if state.isStopping || state.failure != nil { return (nil, state.isStopping) }
+            let (job, isStopping, isDropped) = state.withLock { state -> (Job?, Bool, Bool) in
+                if state.isStopping || state.failure != nil { return (nil, state.isStopping, false) }
                 let fetch = state.next ?? state.residency.nextFetch()
                 state.next = nil
-                guard let fetch else { return (nil, false) }
-                // Of one that was released meanwhile nothing is read; its cells come free.
+                guard let fetch else { return (nil, false, false) }
                 guard let source = state.cells[fetch.sequence] else {
+                    // Released meanwhile: nothing is read, and its cells come free.
                     state.residency.fetched()
-                    return (nil, false)
+                    return (nil, false, true)
                 }
-                return (Job(fetch: fetch, source: source), false)
+                return (Job(fetch: fetch, source: source), false, false)
             }
             if isStopping { return nil }
             if let job { return job }
-            work.wait()
+            if isDropped {
+                arrived.signal()
+            } else {
+                work.wait()
+            }
         }
     }
 
@@ -167,22 +180,33 @@ final class SwapCopier: PassAnnouncements {
         let positions = job.fetch.positions
         let source = job.source.start..<job.source.start + positions
         let target = job.fetch.cells.start..<job.fetch.cells.start + positions
-        let size = positions * space.rowBytes
-        if buffer.count < size { buffer = [UInt8](repeating: 0, count: size) }
         for layer in 0..<layers.count {
-            let result = buffer.withUnsafeMutableBytes { bytes -> Result<Void, DejaVuError> in
-                let rows = UnsafeMutableRawBufferPointer(rebasing: bytes[..<size])
-                do throws(DejaVuError) {
-                    try space.read(layer: layer, cells: source, into: rows)
-                    try device.write(layer: layer, cells: target, from: UnsafeRawBufferPointer(rows))
-                    return .success(())
-                } catch { return .failure(error) }
-            }
-            try result.get()
+            // The engine is gone, and its memory is wanted.
+            if state.withLock({ $0.isStopping }) { break }
+            try Self.copy(layer, source, of: space, to: target, of: device, through: &buffer)
             progress.advance()
         }
         Self.wait(until: start + .seconds(space.seconds(cells: source, accountedRowBytes: accountedRowBytes)))
         return positions * layers.count * accountedRowBytes
+    }
+
+    /// Copies rows of one layer from one memory to another.
+    static func copy(
+        _ layer: Int, _ source: Range<Int>, of from: any StageMemory, to target: Range<Int>, of to: any StageMemory,
+        through buffer: inout [UInt8]
+    ) throws(DejaVuError) {
+        let size = source.count * from.rowBytes
+        guard size > 0 else { return }
+        if buffer.count < size { buffer = [UInt8](repeating: 0, count: size) }
+        let result = buffer.withUnsafeMutableBytes { bytes -> Result<Void, DejaVuError> in
+            let rows = UnsafeMutableRawBufferPointer(rebasing: bytes[..<size])
+            do throws(DejaVuError) {
+                try from.read(layer: layer, cells: source, into: rows)
+                try to.write(layer: layer, cells: target, from: UnsafeRawBufferPointer(rows))
+                return .success(())
+            } catch { return .failure(error) }
+        }
+        try result.get()
     }
 
     /// Emulated machines take their time.

@@ -7,8 +7,8 @@ import Glibc
 /// The memory below a stage's device: for each layer one row for each cell, the first cells in host memory, the others
 /// in a file.
 ///
-/// All of it is had when it is made, so that nothing can run out later. The file has no name: it goes with the process,
-/// however that ends. Each of its rows has a checksum in memory, and what was read is held against it.
+/// The file is had whole when it is made, so that the disk cannot be full later. It has no name: it goes with the
+/// process, however that ends. Each of its rows has a checksum in memory, and what was read is held against it.
 final class SwapSpace: StageMemory, @unchecked Sendable {
     // Sendable: pointers and descriptor never change; who may touch which rows is the caller's to say.
     let rowBytes: Int

@@ -104,10 +104,21 @@ package final class SwappingEngine: StageEngine {
     package func watermark(of sequence: SequenceID) -> Int { sequences[sequence]?.watermark ?? 0 }
 
     package func run(_ pass: Pass, hidden: [UInt8]?) throws(DejaVuError) -> StageOutput {
+        lastWait = .zero
         // Of a pass that nobody settled.
         try settle()
-        for entry in pass.entries where sequences[entry.sequence] == nil {
-            throw DejaVuError(.invalidArgument, "\(pass.id): \(entry.sequence) is not open", subject: "pass")
+        var cells = 0
+        for entry in pass.entries {
+            guard let open = sequences[entry.sequence] else {
+                throw DejaVuError(.invalidArgument, "\(pass.id): \(entry.sequence) is not open", subject: "pass")
+            }
+            cells += open.cells.count
+        }
+        guard cells <= device.stage.cellCount else {
+            throw DejaVuError(
+                .invalidArgument,
+                "\(pass.id) has sequences of \(cells) cells, the device holds \(device.stage.cellCount) at one time",
+                subject: "pass")
         }
         let start = MonotonicClock.now
         let places = try copier.begin(pass.id, pass.entries.map(\.sequence))
@@ -169,23 +180,11 @@ package final class SwappingEngine: StageEngine {
     }
 
     private func store(_ positions: Range<Int>, from run: CellRun, to cells: CellRun) throws(DejaVuError) {
-        let size = positions.count * space.rowBytes
-        guard size > 0 else { return }
-        if buffer.count < size { buffer = [UInt8](repeating: 0, count: size) }
         for layer in 0..<stage.layers.count {
-            let result = buffer.withUnsafeMutableBytes { bytes -> Result<Void, DejaVuError> in
-                let rows = UnsafeMutableRawBufferPointer(rebasing: bytes[..<size])
-                do throws(DejaVuError) {
-                    try device.memory.read(
-                        layer: layer, cells: run.start + positions.lowerBound..<run.start + positions.upperBound,
-                        into: rows)
-                    try space.write(
-                        layer: layer, cells: cells.start + positions.lowerBound..<cells.start + positions.upperBound,
-                        from: UnsafeRawBufferPointer(rows))
-                    return .success(())
-                } catch { return .failure(error) }
-            }
-            try result.get()
+            try SwapCopier.copy(
+                layer, run.start + positions.lowerBound..<run.start + positions.upperBound, of: device.memory,
+                to: cells.start + positions.lowerBound..<cells.start + positions.upperBound, of: space,
+                through: &buffer)
         }
     }
 }
