@@ -114,7 +114,8 @@ def main():
     parser = options.parser(__doc__, "Tools/bench-swap.py --parts gain --pairs 3")
     parser.add_argument("--profile", default="opt-66b")
     parser.add_argument("--pairs", type=int, default=10, help="interleaved runs of each side")
-    parser.add_argument("--requests", type=int, default=120)
+    # Whole waves: at the end of half a one the pipeline is half empty, and more so with the larger batch.
+    parser.add_argument("--requests", type=int, default=2 * STREAMS, help=f"a multiple of {STREAMS}")
     parser.add_argument("--time-scale", type=float, default=2, help="of the emulated machines' times")
     parser.add_argument("--rates", nargs="+", type=float, default=[100, 25, 12, 6, 3], help="GB/s, for the sweep")
     parser.add_argument("--sweep-runs", type=int, default=1, help="of each side at each rate")

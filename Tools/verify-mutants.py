@@ -54,10 +54,8 @@ MUTANTS = [
      "        }\n        obey(messageTerm)", "        obey(messageTerm)"),
     ("rows are not brought back to a device", "DejaVuKV/Swapping/Residency.swift",
      "guard member.committed > 0 else", "guard member.committed > 1 << 40 else"),
-    ("who must wait for its turn on a device is forgotten", CONTROLLER + "ControllerMachine+Endings.swift",
-     "        if canSwap(index) { pipelines[index].dirty = true }\n", ""),
 ]
-# The one that is not a change of a line.
+# What a mutant needs besides.
 HELPERS = {
     "a token is emitted twice": (
         CONTROLLER + "ControllerMachine+Results.swift",

@@ -336,7 +336,7 @@ def sanitize(options):
 
 
 # These take minutes, some because they build in folders of their own: not among the quick ones.
-LONG = {"soak", "chaos-soak", "example", "sanitize"}
+LONG = {"soak", "chaos-soak", "example", "mutants", "sanitize"}
 
 
 def main():
