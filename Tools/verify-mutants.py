@@ -33,9 +33,6 @@ MUTANTS = [
     ("no replay: work begins at the last token, whatever stages lack", CONTROLLER + "Place.swift",
      "inFlight > 0 ? scheduledEnd : min(known - 1, positions, watermarks.least)",
      "inFlight > 0 ? scheduledEnd : min(known - 1, positions)"),
-    ("rows above what a replica has count as there", CONTROLLER + "ControllerMachine+Replicas.swift",
-     "                // Until the holder says under the new epoch what it has.\n"
-     "                place.watermarks.reset(stage)\n", ""),
     ("a stage and its replica on one worker", CONTROLLER + "ControllerMachine+Replicas.swift",
      "guard let id = stages[(stage + step) % stages.count].worker, id != stages[stage].worker,",
      "guard let id = stages[(stage + step - 1) % stages.count].worker,"),

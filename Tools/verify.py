@@ -235,7 +235,7 @@ def simulate(options):
 
 @check
 def mutants(options):
-    """Each of a dozen broken rules of the control code is found by the random worlds."""
+    """Each of eleven broken rules of the control code is found by the random worlds."""
     tool("verify-mutants.py")
 
 
