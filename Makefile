@@ -50,7 +50,7 @@ verify-%: build-tests ## One verification with its full counts; `make verify-lis
 	$(VERIFY) $*
 
 # These build what they need by themselves and need neither ggml nor a model.
-verify-example verify-sanitize: verify-%:
+verify-example verify-mutants verify-sanitize: verify-%:
 	python3 Tools/verify.py $*
 
 verify-list: ## What can be verified: make verify-NAME
