@@ -15,7 +15,7 @@ PYTHON := .deps/venv/bin/python
 VERIFY := DEJAVU_MODEL=$(abspath $(MODEL)) $(PYTHON) Tools/verify.py --binary $(BINARY) --model $(MODEL)
 
 .PHONY: help deps deps-test build build-tests run demo test test-swift verify verify-list sim bench bench-stream \
-	bench-swap bench-recovery fmt check docs docs-library clean
+	bench-swap bench-disaggregate bench-recovery fmt check docs docs-library clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -72,10 +72,13 @@ bench-stream: build ## KV streaming against its bars, in about a quarter of an h
 bench-swap: build ## Swapping against its bars, on emulated devices
 	python3 Tools/bench-swap.py --dejavu $(abspath $(BINARY))
 
+bench-disaggregate: build ## Disaggregation, chunked prompts and continuous batching against the paper's baseline; an hour
+	python3 Tools/bench-disaggregate.py --dejavu $(abspath $(BINARY)) --model $(MODEL)
+
 bench-recovery: build ## Recovery against its bars: kills, moves, cut networks, what replicas cost; half an hour
 	python3 Tools/bench-recovery.py --dejavu $(abspath $(BINARY)) --model $(MODEL)
 
-bench: bench-kernels bench-serve bench-stream bench-recovery ## All benchmarks
+bench: bench-kernels bench-serve bench-stream bench-disaggregate bench-swap bench-recovery ## All benchmarks
 
 fmt: ## Format the Swift code
 	swift format -i -r -p Sources Tests Examples Package.swift

@@ -39,4 +39,21 @@ public struct LayerRange: Hashable, Codable, Sendable, CustomStringConvertible {
         }
         return ranges
     }
+    /// The same, with fewer layers for the last stage where the logits take time: so many that the stage that takes
+    /// longest takes as little as possible.
+    ///
+    /// - Parameter outputCost: what the logits cost, in layers.
+    /// - Precondition: `1 <= stages <= layers`, `outputCost >= 0`.
+    public static func balanced(layers: Int, stages: Int, outputCost: Double) -> [LayerRange] {
+        precondition(outputCost >= 0, "logits cost something or nothing")
+        let even = even(layers: layers, stages: stages)
+        guard stages > 1 else { return even }
+        /// What the longest stage takes if the last one has so many.
+        func longest(_ last: Int) -> Double {
+            max(Double((layers - last + stages - 2) / (stages - 1)), Double(last) + outputCost)
+        }
+        let counts = (1...even[stages - 1].count).reversed()
+        let last = counts.min { longest($0) < longest($1) } ?? 1
+        return Self.even(layers: layers - last, stages: stages - 1) + [LayerRange(layers - last, layers)]
+    }
 }

@@ -25,6 +25,12 @@ package struct DecoderDescription: Hashable, Sendable {
     /// Bytes of K and V of one position in one layer, both F16.
     package var kvBytesPerPositionAndLayer: Int { 2 * 2 * keySize }
     package var hiddenRowBytes: Int { 4 * embeddingSize }
+    /// What the logits cost a stage that runs prompts and steps, in layers. Of a prompt only the last row has logits:
+    /// where answers are a third as long as prompts, steps are about 40% of the work (docs/BENCHMARKS.md, two stages).
+    package var outputCost: Double {
+        let layer = embeddingSize * (2 * querySize + 2 * keySize + 3 * feedForwardSize)
+        return 0.4 * Double(embeddingSize * vocabularySize) / Double(layer)
+    }
 
     package static let embeddingName = "token_embd.weight"
     package static let outputNormName = "output_norm.weight"

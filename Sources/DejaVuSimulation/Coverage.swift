@@ -63,11 +63,11 @@ package struct Coverage: Sendable {
         func pad(_ text: String, _ width: Int) -> String {
             text + String(repeating: " ", count: max(0, width - text.count))
         }
-        var lines = [pad("fault", 15) + pad("at", 13) + Phase.allCases.map { pad($0.rawValue, 12) }.joined()]
+        var lines = [pad("fault", 16) + pad("at", 13) + Phase.allCases.map { pad($0.rawValue, 12) }.joined()]
         for kind in Self.kinds {
             for role in Role.allCases {
                 let counts = Phase.allCases.map { pad(String(count(kind, role, $0)), 12) }
-                lines.append(pad(kind, 15) + pad(role.rawValue, 13) + counts.joined())
+                lines.append(pad(kind, 16) + pad(role.rawValue, 13) + counts.joined())
             }
         }
         return lines

@@ -13,10 +13,14 @@ extension Scenario {
     }
 
     /// The scenario of a seed: the same in every process.
-    package static func drawn(seed: UInt64) -> Scenario {
+    ///
+    /// - Parameter aims: whether stormy ones get faults that reach what chance alone seldom does.
+    package static func drawn(seed: UInt64, aims: Bool = true) -> Scenario {
         var random = SeededGenerator(seed: seed)
         let weather: Weather = random.chance(0.35) ? .calm : random.chance(0.85) ? .stormy : .poisoned
-        return Scenario.drawn(seed: seed, weather: weather)
+        var scenario = Scenario.drawn(seed: seed, weather: weather)
+        if aims, weather == .stormy { addAimedFaults(&scenario) }
+        return scenario
     }
 
     package static func drawn(seed: UInt64, weather: Weather) -> Scenario {
@@ -104,6 +108,19 @@ extension Scenario {
             let least = CellRun.granularity * scenario.configuration.layerCount * kvBytesPerPositionAndLayer
             scenario.workers[index].deviceBytesMax = max(scenario.workers[index].kvBytesMax / share, least)
             scenario.workers[index].fetchCost = cost
+        }
+    }
+
+    /// Any kind upon any role. Drawn apart, so that the rest stays what it was.
+    private static func addAimedFaults(_ scenario: inout Scenario) {
+        var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x61_696D_6564))
+        let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
+        for _ in 0..<random.next(below: 3) {
+            scenario.faults.append(
+                Fault(
+                    at: Instant.zero + .milliseconds(Int64(random.next(below: span + 500))), worker: 0,
+                    kind: kind(random.next(below: FaultKind.drawnCount), &random),
+                    target: Role.allCases[random.next(below: Role.allCases.count)], wait: wait(&random)))
         }
     }
 
@@ -213,25 +230,36 @@ extension Scenario {
         .microseconds(Int64(random.next(below: random.chance(0.5) ? 500 : 20_000)))
     }
 
+    /// Deaths and farewells more often than others; the controller's death is drawn elsewhere.
     private static func kind(_ random: inout SeededGenerator) -> FaultKind {
-        switch random.next(below: 19) {
-        case 0...2: .crash
-        case 3: .vanish
-        case 4: .pause(.milliseconds(Int64(random.next(in: 10...1500))))
-        case 5: .hang
-        case 6: .slow(random.next(in: 2...20), .milliseconds(Int64(random.next(in: 100...3000))))
-        case 7: .cutPeer
-        case 8: .cutController
-        case 9: .failPass
-        case 10: .failLoad
-        case 11: .cutBulk
-        case 12: .corruptFrame
-        case 13:
+        kind([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 12, 12, 13, 14][random.next(below: 19)], &random)
+    }
+
+    private static func kind(_ number: Int, _ random: inout SeededGenerator) -> FaultKind {
+        switch number {
+        case 0: .crash
+        case 1: .vanish
+        case 2: .pause(.milliseconds(Int64(random.next(in: 10...1500))))
+        case 3: .hang
+        case 4: .slow(random.next(in: 2...20), .milliseconds(Int64(random.next(in: 100...3000))))
+        case 5: .cutPeer
+        case 6: .cutController
+        case 7: .failPass
+        case 8: .failLoad
+        case 9: .cutBulk
+        case 10: .corruptFrame
+        case 11:
             .slowBulk(
                 .milliseconds(Int64(random.next(in: 1...300))), .milliseconds(Int64(random.next(in: 100...3000))))
-        case 14...16: .leave
-        case 17: .staleOrder
-        default: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
+        case 12: .leave
+        case 13: .staleOrder
+        case 14: .pauseController(.milliseconds(Int64(random.next(in: 50...2000))))
+        default: .crashController(.milliseconds(Int64(random.next(in: 20...6000))))
         }
     }
+}
+
+extension Scenario.FaultKind {
+    /// How many kinds there are to draw from.
+    fileprivate static let drawnCount = 16
 }

@@ -22,15 +22,16 @@ package enum SimulationSweep {
     }
 
     /// - Parameters:
+    ///   - aims: see `Scenario.drawn`.
     ///   - failuresMax: ends the sweep early.
     ///   - starting: is told of each seed before it runs, so that a crash can be traced to one.
     package static func run(
-        seeds: Range<UInt64>, failuresMax: Int = 3, starting: (UInt64) -> Void = { _ in }
+        seeds: Range<UInt64>, aims: Bool = true, failuresMax: Int = 3, starting: (UInt64) -> Void = { _ in }
     ) throws(DejaVuError) -> Result {
         var result = Result()
         for seed in seeds {
             starting(seed)
-            let scenario = Scenario.drawn(seed: seed)
+            let scenario = Scenario.drawn(seed: seed, aims: aims)
             var world = try World(scenario)
             world.run()
             result.seeds += 1

@@ -112,9 +112,9 @@ func controller(term: UInt64 = 5) -> LinkIdentity {
 
 func endpoint(
     _ identity: LinkIdentity, key: ClusterKey = key, limits: LinkLimits = LinkLimits(),
-    security: LinkSecurity = .localOnly
+    security: LinkSecurity = .localOnly, pace: LinkPace? = nil
 ) -> LinkEndpoint {
-    LinkEndpoint(key: key, limits: limits, security: security) { identity }
+    LinkEndpoint(key: key, limits: limits, security: security, pace: pace) { identity }
 }
 
 func connect(_ endpoint: LinkEndpoint, to listener: LinkListener, inbox: Inbox = Inbox()) async throws -> Link {

@@ -31,21 +31,30 @@ func paperBaseline_authorsTrace_hasTheirMakespanAndMedianLatency(
 
 private let batchings: [PerformanceScenario.Batching] = [.paper(sequences: 4), .continuous()]
 
-@Test(arguments: batchings)
-func performance_onePipelineAlone_takesWhatTheProfileSays(batching: PerformanceScenario.Batching) throws {
+/// One request of 100 + 11 tokens that comes after 5 s, in two stages which take 0.1 s for its prompt and 10 ms a step.
+private func alone(_ batching: PerformanceScenario.Batching) throws -> PerformanceResult {
     var profile = ModelProfile.instant
     profile.promptTimes = [.init(sequences: 1, tokens: 100, seconds: 0.1)]
     profile.stepTimes = [.init(sequences: 1, seconds: 0.01)]
     let job = PerformanceScenario.Job(arrival: .zero + .seconds(5), promptCount: 100, outputCount: 11)
-    let result = try PerformanceScenario(
+    return try PerformanceScenario(
         topology: .colocated(stages: 2, pipelines: 1), batching: batching, costs: .profile(profile), jobs: [job]
     ).run()
-    // The paper's microbatch makes one token pass more than continuous batching, whose prompts sample.
-    let steps = batching == .continuous() ? 10.0 : 11
-    #expect(abs(result.makespan - (5 + 0.1 + steps * 0.01)) < 1e-6)
+}
+
+@Test(arguments: [PerformanceScenario.Batching.paper(sequences: 4), .whole])
+func performance_onePipelineAlone_takesWhatTheProfileSays(batching: PerformanceScenario.Batching) throws {
+    let result = try alone(batching)
+    // The prompt's pass samples the first.
+    #expect(abs(result.makespan - (5 + 0.1 + 10 * 0.01)) < 1e-6)
     #expect(abs(result.outcomes[0].normalisedLatency * 11 - (result.makespan - 5)) < 1e-9)
     // One pass at a time keeps one of two stages busy, at most.
     #expect(abs(result.bubbleShare - 0.5) < 0.001)
+}
+
+/// As the controller does: one half is in the second stage while the other is in the first.
+@Test func performance_promptAlone_isSpreadOverTheStages() throws {
+    #expect(abs(try alone(.continuous()).makespan - (5 + 0.075 + 10 * 0.01)) < 1e-6)
 }
 
 private func load(count: Int, prompt: Int = 500, outputs: Int = 80, seed: UInt64 = 1) -> [PerformanceScenario.Job] {

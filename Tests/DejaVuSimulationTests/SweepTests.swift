@@ -43,11 +43,12 @@ private let seeds: Range<UInt64> = {
     print("\(result.seeds) seeds, \(result.events) events")
 }
 
-/// Seeds that once found something. What each found, in this order: cells that came free and woke nobody; a step that
-/// waited for a prompt pipeline; a device that was too small for a stage that it took over (twice); rows of a pass that
-/// had to make room for each other (twice); a prompt that its home had begun and a prompt pipeline began again.
+/// Seeds that found something before there were aimed faults. What each found, in this order: cells that came free and
+/// woke nobody; a step that waited for a prompt pipeline; a device that was too small for a stage that it took over
+/// (twice); rows of a pass that had to make room for each other (twice); a prompt that its home had begun and a prompt
+/// pipeline began again.
 @Test(arguments: [98, 1367, 1657, 1886, 2315, 7846, 12020] as [UInt64])
 func randomScenarios_seedsThatOnceFailed_areClean(seed: UInt64) throws {
-    let result = try SimulationSweep.run(seeds: seed..<seed + 1)
+    let result = try SimulationSweep.run(seeds: seed..<seed + 1, aims: false)
     #expect(result.failures.isEmpty, "\(result.failures.first?.story.suffix(60).joined(separator: "\n") ?? "")")
 }

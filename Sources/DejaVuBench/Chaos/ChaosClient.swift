@@ -136,14 +136,16 @@ struct ChaosCluster: Sendable, Decodable {
     let recoveries: Int
     let positionsRunAgain: Int
 
-    /// Whether every stage runs, and has a replica as far as there are enough workers.
-    func isWell(workers count: Int) -> Bool {
+    /// Whether every stage runs, and has a replica as far as there is another worker for it.
+    ///
+    /// - Parameter ended: processes that the server must have noticed to be gone.
+    func isWell(workers count: Int, without ended: Set<Int32>) -> Bool {
         let stages = pipelines.flatMap(\.stages)
         // Those of prompt pipelines have no replicas.
         let copied = pipelines.filter { $0.role != "prompt" }.flatMap(\.stages)
-        let hasSpares = count > stages.count
+        guard !workers.contains(where: { ended.contains($0.processId) }) else { return false }
         return ready && workers.count >= count && stages.allSatisfy { $0.worker != nil }
-            && (!replicates || !hasSpares || copied.allSatisfy(\.replicaReady))
+            && (!replicates || count < 2 || copied.allSatisfy(\.replicaReady))
     }
 
     func victims(_ fault: PlannedFault) -> [Worker] {

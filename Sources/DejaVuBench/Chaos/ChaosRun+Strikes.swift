@@ -67,6 +67,7 @@ extension ChaosRun {
             link = planned.link ?? possible.randomElement(using: &random)
         }
         let number = began(planned, link, worker: victim.name, role: cluster.role(of: victim))
+        if planned.fault.isDeadly { _ = state.withLock { $0.ended.insert(victim.processId) } }
         do throws(DejaVuError) {
             try await FaultInjector.strike(
                 victim.processId, with: planned, link: link, directory: configuration.linkFaultDirectory)
@@ -93,7 +94,8 @@ extension ChaosRun {
     func waitUntilWell(_ client: ChaosClient, workers: Int) async throws {
         let end = ContinuousClock.now + .seconds(configuration.recoverySecondsMax)
         while ContinuousClock.now < end {
-            if let cluster = try? await client.cluster(), cluster.isWell(workers: workers) { return }
+            let ended = state.withLock { $0.ended }
+            if let cluster = try? await client.cluster(), cluster.isWell(workers: workers, without: ended) { return }
             try await Task.sleep(for: .milliseconds(50))
         }
         throw DejaVuError(

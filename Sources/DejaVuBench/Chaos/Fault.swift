@@ -21,6 +21,9 @@ package enum Fault: String, Hashable, Sendable, Codable, CaseIterable {
 
     /// Whether a link is struck, which takes a server with relays in front of its links.
     package var isOfLink: Bool { self == .cut || self == .silence || self == .corrupt }
+
+    /// Whether the struck process is gone once the fault is over.
+    var isDeadly: Bool { self == .kill || self == .drain }
 }
 
 /// Which workers are struck.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DejaVuCore
 import DejaVuGGUF
+import DejaVuModel
 import Foundation
 
 /// What a model file holds, and what fits where.
@@ -41,7 +42,9 @@ struct InspectCommand: ParsableCommand {
         }
         let contextLength = context ?? summary.contextLength
         guard contextLength > 0 else { throw ValidationError("--context must be positive") }
-        let plan = StagePlan.plan(summary, stages: stages, contextLength: contextLength)
+        let plan = StagePlan.plan(
+            summary, stages: stages, contextLength: contextLength,
+            outputCost: (try? DecoderDescription(file: file))?.outputCost ?? 0)
         let exactness = ModelExactness.all(of: file)
         if json {
             let encoder = JSONEncoder()
@@ -104,9 +107,11 @@ struct StagePlan: Encodable {
     let weightBytes: Int
     let kvBytesPerSequence: Int
 
-    static func plan(_ summary: ModelSummary, stages: Int, contextLength: Int) -> [StagePlan] {
+    static func plan(
+        _ summary: ModelSummary, stages: Int, contextLength: Int, outputCost: Double
+    ) -> [StagePlan] {
         let kvPerLayer = summary.kvBytesPerPosition / summary.layers
-        return LayerRange.even(layers: summary.layers, stages: stages).map { layers in
+        return LayerRange.balanced(layers: summary.layers, stages: stages, outputCost: outputCost).map { layers in
             var bytes = layers.indices.reduce(0) { $0 + summary.layerBytes[$1] }
             let isFirst = layers.first == 0
             let isLast = layers.end == summary.layers

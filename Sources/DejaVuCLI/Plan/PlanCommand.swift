@@ -21,6 +21,7 @@ struct PlanCommand: AsyncParsableCommand {
               dejavu plan opt-66b --machines 8 --output-tokens 50 --method paper
               dejavu plan opt-66b --machines 4 --rate 1 --output-tokens lognormal:60,0.8 --svg plan.svg
               dejavu plan mine.json --machines 2 --trace azure.csv --json
+              dejavu plan opt-66b --topology 1+3 --rate 1 --batching paper:8
             """)
 
     enum Method: String, CaseIterable, ExpressibleByArgument { case simulate, paper }
@@ -29,11 +30,19 @@ struct PlanCommand: AsyncParsableCommand {
     var profile: String
     @Option(help: ArgumentHelp("Machines to share out, one stage each.", valueName: "count"))
     var machines = 4
+    @Option(
+        help: ArgumentHelp(
+            "Simulate this one alone, whatever --machines says: 4 stages, 2x2 pipelines of stages, or 1+3 prompt and "
+                + "token stages.", valueName: "shape"))
+    var topology: TopologyChoice?
     @Option(help: "simulate, or paper for the formulas of the paper.")
     var method: Method = .simulate
     @OptionGroup(title: "Load") var load: PlanLoadOptions
     @OptionGroup(title: "Changes to the profile") var changes: ProfileChangeOptions
-    @Option(help: ArgumentHelp("continuous, or paper:N for whole microbatches of N requests.", valueName: "kind"))
+    @Option(
+        help: ArgumentHelp(
+            "continuous, whole (prompts are not cut), or paper:N for whole microbatches of N requests.",
+            valueName: "kind"))
     var batching: BatchingChoice = .continuous
     @Option(
         help: ArgumentHelp("--method paper: how much longer prompts take while they stream.", valueName: "factor"))
@@ -54,6 +63,9 @@ struct PlanCommand: AsyncParsableCommand {
         }
         if method == .paper, svg != nil || traceOut != nil {
             throw ValidationError("--svg and --trace-out show simulations, which --method paper does not make")
+        }
+        if method == .paper, topology != nil {
+            throw ValidationError("--topology is for simulations; --method paper chooses a split itself")
         }
         try load.check()
         try changes.check()
@@ -77,8 +89,9 @@ struct PlanCommand: AsyncParsableCommand {
 
     private func runSimulation(_ profile: ModelProfile, _ jobs: [PerformanceScenario.Job]) throws {
         var planner = try Planner(
-            profile: profile, machineCount: machines, jobs: jobs,
+            profile: profile, machineCount: topology?.topology.machineCount ?? machines, jobs: jobs,
             objective: load.isOpenLoop ? .latency : .throughput)
+        planner.only = topology?.topology
         planner.batching = batching.batching
         let line = ProgressLine()
         let plan = planner.plan { done, count in line.show("plan: topology \(done + 1) of \(count)") }

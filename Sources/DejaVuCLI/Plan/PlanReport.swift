@@ -32,7 +32,8 @@ struct PlanReport: Encodable {
     let topologies: [Row]
     let reasons: [String]
     let gainsOfDisaggregation: [Gain]
-    let breakEven: String
+    /// nil if one topology alone was asked for.
+    let breakEven: String?
     /// nil if nothing can run that fits.
     let serve: String?
 
@@ -53,7 +54,7 @@ struct PlanReport: Encodable {
         }
         reasons = plan.reasons
         gainsOfDisaggregation = gains.map { Gain(outputTokens: $0.outputCount, gain: $0.gain) }
-        breakEven = Self.breakEven(gains, margin: planner.margin)
+        breakEven = planner.only == nil ? Self.breakEven(gains, margin: planner.margin) : nil
         serve = plan.serveOptions.map { (["dejavu serve MODEL"] + $0).joined(separator: " ") }
     }
 
@@ -104,7 +105,7 @@ struct PlanReport: Encodable {
         }
         lines.append("")
         lines += reasons
-        lines.append("Break-even: \(breakEven).")
+        if let breakEven { lines.append("Break-even: \(breakEven).") }
         if let serve { lines += ["", serve] }
         return lines.joined(separator: "\n") + "\n"
     }

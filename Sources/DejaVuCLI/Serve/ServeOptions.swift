@@ -121,7 +121,7 @@ struct AdmissionOptions: ParsableArguments {
     var promptBudget = 512
     @Option(
         help: ArgumentHelp(
-            "continuous, or paper:N: whole microbatches of N requests and uncut prompts, to measure against.",
+            "continuous; to measure against, whole (prompts are not cut) or paper:N (whole microbatches, too).",
             valueName: "kind"))
     var batching: BatchingChoice = .continuous
     @Option(help: ArgumentHelp("A request that takes longer ends, queue included.", valueName: "seconds"))

@@ -30,21 +30,24 @@ extension ServeProcess {
         limits.chunkRowsMax = min(command.admission.promptChunk, command.admission.tokenBudget)
         limits.microbatchSequencesMax = min(limits.microbatchSequencesMax, limits.passRowsMax)
         limits.promptRowsMax = command.admission.promptBudget
-        if let sequences = command.admission.batching.paperSequences {
+        let batching = command.admission.batching
+        if !batching.cutsPrompts {
             // Whole prompts of a whole microbatch, as far as a pass can be.
-            let (rows, overflow) = sequences.multipliedReportingOverflow(by: contextLength)
+            let (rows, overflow) = (batching.paperSequences ?? 8).multipliedReportingOverflow(by: contextLength)
             limits.passRowsMax = max(limits.passRowsMax, overflow ? 65_536 : min(rows, 65_536))
             limits.promptRowsMax = limits.passRowsMax
+            (limits.chunkRowsMax, limits.chunkRowsMin) = (limits.passRowsMax, limits.passRowsMax)
         }
         limits.queueTokensMax = max(limits.queueTokensMax, contextLength)
         var configuration = ControllerConfiguration(
             model: source.modelID, layerCount: source.layerCount, vocabularyCount: source.vocabularyCount,
             numericClass: source.numericClass(command.device.kernels), topology: command.topology.pipelineTopology,
             limits: limits)
+        configuration.outputCost = source.outputCost
         configuration.disaggregateAbove =
             command.topology.disaggregateAbove ?? source.shortPromptMax ?? configuration.disaggregateAbove
         configuration.replicates = command.topology.replicate != .off
-        configuration.batching = command.admission.batching.control
+        configuration.batching = batching.control
         configuration.swapping = command.topology.swap
         var options = ControllerOptions(
             configuration: configuration, stateDirectory: "", localWorkers: localWorkers(command, source))
@@ -61,8 +64,12 @@ extension ServeProcess {
         let topology = command.topology
         // A standby does not compute, so the cores belong to the stages.
         let threads = command.device.threadCount(workers: topology.stageWorkers)
-        let perStage = (DeviceDefaults.kvBytes(source) + topology.fewestStages - 1) / topology.fewestStages
-        let device = command.device.deviceMemory?.bytes ?? perStage
+        let largest =
+            LayerRange.balanced(
+                layers: source.layerCount, stages: topology.fewestStages, outputCost: source.outputCost
+            ).map(\.count).max() ?? 1
+        let perLayer = (DeviceDefaults.kvBytes(source) + source.layerCount - 1) / source.layerCount
+        let device = command.device.deviceMemory?.bytes ?? perLayer * largest
         let below = topology.swap == .off ? (host: 0, disk: 0) : command.device.swapBytes(device: device)
         let swaps = below.host + below.disk > device
         // A replica that is swapped takes memory below, and on the device of whoever takes over.

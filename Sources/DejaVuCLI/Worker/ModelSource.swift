@@ -37,6 +37,11 @@ enum ModelSource: Sendable {
         }
     }
 
+    /// See `DecoderDescription.outputCost`; emulated devices take no time for logits.
+    var outputCost: Double {
+        if case .file(_, let description, _) = self { description.outputCost } else { 0 }
+    }
+
     var vocabularyCount: Int {
         switch self {
         case .file(_, let description, _): description.vocabularySize
@@ -90,6 +95,11 @@ enum ModelSource: Sendable {
     /// Collects whether emulated devices keep their times; nil for real ones.
     func makeMeter() -> EmulationMeter? {
         if case .emulated = self { EmulationMeter() } else { nil }
+    }
+
+    /// An emulated machine's network; nil for the real one.
+    func makeWires() -> EmulatedWires? {
+        if case .emulated(let profile) = self { EmulatedWires(profile) } else { nil }
     }
 
     /// What a worker has below a device of that much memory; nil if that is not more.

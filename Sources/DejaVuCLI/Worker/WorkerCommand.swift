@@ -65,8 +65,10 @@ struct WorkerCommand: AsyncParsableCommand {
             kernels: device.kernels, kvBytesMax: max(memory, swap?.byteCount ?? 0), replicaBytesMax: 0)
         model.deviceBytesMax = memory
         model.replicaBytesMax = device.replicaMemory?.bytes ?? model.kvBytesMax + (swap == nil ? 0 : memory)
+        var options = try options()
+        options.wires = source.makeWires()
         let worker = try WorkerProcess(
-            options: try options(), model: model, logger: logger, meter: meter, swap: swap?.meter,
+            options: options, model: model, logger: logger, meter: meter, swap: swap?.meter,
             makeEngine: source.engineFactory(device, meter: meter, swap: swap, logger: logger))
         let signals = await UnixSignalsSequence(trapping: local ? [.sigterm] : [.sigterm, .sigint])
         let watcher = Task {

@@ -4,6 +4,8 @@ package import DejaVuCore
 package struct ControllerConfiguration: Hashable, Codable, Sendable {
     package var model: ModelID
     package var layerCount: Int
+    /// What the logits cost, in layers: where steps run the last stage gets so much fewer.
+    package var outputCost = 0.0
     /// Tokens are `0 ..< vocabularyCount`; a worker that samples another one is at fault.
     package var vocabularyCount: Int
     /// nil takes that of the first worker.
@@ -46,6 +48,11 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
             topology: PipelineTopology(stageCount: stageCount, pipelineCount: pipelineCount), limits: limits)
     }
 
+    /// How a pipeline's layers are cut. Of a prompt only the last row has logits.
+    package func layers(of role: PipelineRole, stages: Int) -> [LayerRange] {
+        LayerRange.balanced(layers: layerCount, stages: stages, outputCost: role.isHome ? outputCost : 0)
+    }
+
     /// Checks every value and the relations between them.
     ///
     /// - Throws: `.invalidArgument` with the name of the first value that is wrong.
@@ -54,6 +61,7 @@ package struct ControllerConfiguration: Hashable, Codable, Sendable {
             guard condition else { throw DejaVuError(.invalidArgument, message, subject: subject) }
         }
         try require(layerCount >= 1, "layerCount", "a model has at least one layer")
+        try require(outputCost >= 0 && outputCost.isFinite, "outputCost", "logits cost something or nothing")
         try require(vocabularyCount >= 1, "vocabularyCount", "a vocabulary has at least one token")
         try require(
             (1...layerCount).contains(topology.stageCount), "stageCount",

@@ -72,8 +72,8 @@ package struct ControllerMachine: Sendable {
         numericClass = configuration.numericClass
         pipelines = configuration.topology.pipelines.enumerated().map { index, shape in
             PipelineState(
-                id: PipelineID(UInt64(index)), role: shape.role, layerCount: configuration.layerCount,
-                stageCount: shape.stageCount)
+                id: PipelineID(UInt64(index)), role: shape.role,
+                layers: configuration.layers(of: shape.role, stages: shape.stageCount))
         }
     }
 

@@ -75,10 +75,10 @@ struct PipelineState: Hashable {
     /// What the loss of a worker has cost so far; nil before the first.
     var recovery: RecoveryProgress?
 
-    init(id: PipelineID, role: PipelineRole, layerCount: Int, stageCount: Int) {
+    init(id: PipelineID, role: PipelineRole, layers: [LayerRange]) {
         self.id = id
         self.role = role
-        stages = LayerRange.even(layers: layerCount, stages: stageCount).map { Stage(layers: $0) }
+        stages = layers.map { Stage(layers: $0) }
     }
 
     var vacancies: Int { stages.reduce(0) { $0 + ($1.worker == nil ? 1 : 0) } }

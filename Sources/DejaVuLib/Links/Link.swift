@@ -18,29 +18,31 @@ public final class Link: Sendable, CustomStringConvertible {
     public let isEncrypted: Bool
     public let eventLoop: any EventLoop
     /// Whether its bytes go through files of this machine.
-    public var isSpooled: Bool { spool != nil }
+    public let isSpooled: Bool
     private let channel: any Channel
-    private let spool: SpoolGauge?
+    /// What waits outside of the channel, if anything can.
+    private let gauge: UnsentGauge?
     private let handler: NIOLoopBound<LinkHandler>
 
     init(
-        peer: LinkIdentity, channel: any Channel, isEncrypted: Bool, spool: SpoolGauge?,
+        peer: LinkIdentity, channel: any Channel, isEncrypted: Bool, isSpooled: Bool, gauge: UnsentGauge?,
         handler: NIOLoopBound<LinkHandler>
     ) {
-        self.spool = spool
+        self.isSpooled = isSpooled
+        self.gauge = gauge
         self.isEncrypted = isEncrypted
         self.peer = peer
         self.channel = channel
         self.handler = handler
         eventLoop = channel.eventLoop
         localHost = channel.localAddress?.ipAddress
-        remoteAddress = channel.remoteAddress.map { "\($0)" } ?? (spool == nil ? "a unix socket" : "files")
+        remoteAddress = channel.remoteAddress.map { "\($0)" } ?? (!isSpooled ? "a unix socket" : "files")
     }
 
     public var description: String { "link to \(peer)" }
     public var isOpen: Bool { channel.isActive }
     /// Whether the unsent bytes are below the mark of the limits.
-    public var isWritable: Bool { channel.isWritable && spool?.isFull != true }
+    public var isWritable: Bool { channel.isWritable && gauge?.isFull != true }
 
     /// Queues a message until the next `flush`. Dropped if the link is closed.
     ///

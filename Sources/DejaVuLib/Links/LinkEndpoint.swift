@@ -10,11 +10,14 @@ public struct LinkEndpoint: Sendable {
     public var key: ClusterKey
     public var limits: LinkLimits
     public var security: LinkSecurity
+    /// The wire of an emulated machine, for what links send; nil, the default, where the machine's own is meant. Links
+    /// through files take no notice.
+    public var pace: LinkPace?
     /// Refuses a peer that has proved the key and agrees in model and numeric class; nil takes it.
     public var judge: @Sendable (LinkIdentity) -> DejaVuError?
 
     public init(
-        key: ClusterKey, limits: LinkLimits = LinkLimits(), security: LinkSecurity = .localOnly,
+        key: ClusterKey, limits: LinkLimits = LinkLimits(), security: LinkSecurity = .localOnly, pace: LinkPace? = nil,
         judge: @escaping @Sendable (LinkIdentity) -> DejaVuError? = { _ in nil },
         identity: @escaping @Sendable () -> LinkIdentity
     ) {
@@ -23,6 +26,7 @@ public struct LinkEndpoint: Sendable {
         self.key = key
         self.limits = limits
         self.security = security
+        self.pace = pace
         self.judge = judge
     }
 
@@ -92,12 +96,18 @@ public struct LinkEndpoint: Sendable {
     ) throws {
         if let place {
             let spool = SpoolHandler(place, limits: limits)
-            handler.spool = spool.gauge
+            handler.isSpooled = true
+            handler.gauge = spool.gauge
             try channel.pipeline.syncOperations.addHandler(spool)
         } else {
             try prepare(channel, isTCP: address.isTCP)
         }
         try certificate?.protect(channel, isClient: isClient)
+        if let pace, place == nil {
+            let wire = LinkPaceHandler(pace, limits: limits)
+            handler.gauge = wire.gauge
+            try channel.pipeline.syncOperations.addHandler(wire)
+        }
         try channel.pipeline.syncOperations.addHandler(handler)
     }
 

@@ -26,8 +26,10 @@ final class LinkHandler: ChannelInboundHandler {
     private var messageTimer: Scheduled<Void>?
     /// Why the channel is about to become inactive, if that is known already.
     private var end: LinkEnd?
-    /// What waits in files, where the channel's bytes go through some.
-    var spool: SpoolGauge?
+    /// Whether the channel's bytes go through files.
+    var isSpooled = false
+    /// What waits outside of the channel: in those files, or for an emulated wire.
+    var gauge: UnsentGauge?
 
     init(
         handshake: Handshake, startsHandshake: Bool, certificate: LinkCertificate?, limits: LinkLimits,
@@ -153,7 +155,7 @@ final class LinkHandler: ChannelInboundHandler {
         decoder.payloadBytesMax = limits.payloadBytesMax
         decoder.streamedKindMin = limits.streamedKindMin
         let link = Link(
-            peer: peer, channel: channel, isEncrypted: certificate != nil, spool: spool,
+            peer: peer, channel: channel, isEncrypted: certificate != nil, isSpooled: isSpooled, gauge: gauge,
             handler: NIOLoopBound(self, eventLoop: channel.eventLoop))
         if let receiver = report(.success(link)) {
             phase = .open(link, receiver)
@@ -204,10 +206,11 @@ final class LinkHandler: ChannelInboundHandler {
         }
     }
 
-    private func isWritable(_ channel: any Channel) -> Bool { channel.isWritable && spool?.isFull != true }
+    private func isWritable(_ channel: any Channel) -> Bool { channel.isWritable && gauge?.isFull != true }
 
     private func unsentBytes(of channel: any Channel) -> Int {
-        spool?.unreadBytes ?? (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        let buffered = isSpooled ? 0 : (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        return buffered + (gauge?.bytes ?? 0)
     }
 
     private func put(_ message: LinkMessage, to channel: any Channel) {

@@ -51,6 +51,22 @@ package enum PeerListening: Hashable, Sendable {
     case host(String?)
 }
 
+/// The wires of an emulated machine to other workers. Activations overtake frames of KV and are few beside them: they
+/// have a wire of their own, of the same rate.
+package struct EmulatedWires: Sendable {
+    let activations: LinkPace
+    let bulk: LinkPace
+
+    /// nil if the profile's links take no time. Bytes are as few as the profile's scale makes them.
+    package init?(_ profile: ModelProfile) {
+        guard profile.linkBytesPerSecond > 0 || profile.linkSeconds > 0 else { return nil }
+        let rate = profile.linkBytesPerSecond / Double(profile.byteScale) / profile.timeScale
+        let delay = TimeSpan.seconds(profile.linkSeconds * profile.timeScale)
+        activations = LinkPace(bytesPerSecond: rate, delay: delay)
+        bulk = LinkPace(bytesPerSecond: rate, delay: delay)
+    }
+}
+
 /// How a worker process is to behave.
 package struct WorkerOptions: Sendable {
     package var controller: LinkAddress
@@ -64,6 +80,8 @@ package struct WorkerOptions: Sendable {
     package var orphanGrace: TimeSpan = .seconds(60)
     package var heartbeatInterval: TimeSpan = .milliseconds(100)
     package var linkLimits = LinkLimits()
+    /// nil, the default, where the machine's own network is meant.
+    package var wires: EmulatedWires?
     /// Where the worker hears which faults to bring upon its own links; nil, the default, for none. For chaos alone.
     package var faultDirectory: String?
     /// A token whose pass the process does not survive; nil, the default, for none. For chaos alone.

@@ -28,8 +28,8 @@ final class WorkerPeers {
     private func endpoint(judge: @escaping @Sendable (LinkIdentity) -> DejaVuError?) -> LinkEndpoint {
         let bound = core.bound
         return LinkEndpoint(
-            key: core.options.key, limits: core.options.linkLimits, security: core.security, judge: judge,
-            identity: { bound.value.identity })
+            key: core.options.key, limits: core.options.linkLimits, security: core.security,
+            pace: core.options.wires?.activations, judge: judge, identity: { bound.value.identity })
     }
 
     // MARK: The stage before

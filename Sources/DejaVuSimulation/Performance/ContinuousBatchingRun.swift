@@ -14,8 +14,7 @@ struct ContinuousBatchingRun {
     }
 
     private let scenario: PerformanceScenario
-    private let rowsMax: Int
-    private let chunkRowsMax: Int
+    private let rows: ContinuousPipeline.Rows
     private let isDisaggregated: Bool
     private var pipelines: [ContinuousPipeline] = []
     private var queue = EventQueue<Event>()
@@ -32,13 +31,12 @@ struct ContinuousBatchingRun {
     private var tokenReserved = 0
     private let tokenPositions: Int
 
-    init(_ scenario: PerformanceScenario, rowsMax: Int, chunkRowsMax: Int, sequencesMax: Int) throws(DejaVuError) {
-        guard rowsMax >= 1, (1...rowsMax).contains(chunkRowsMax), sequencesMax >= 1 else {
+    init(_ scenario: PerformanceScenario, rows: ContinuousPipeline.Rows, sequencesMax: Int) throws(DejaVuError) {
+        guard rows.max >= 1, (1...rows.max).contains(rows.chunkMax), rows.chunkMin >= 1, sequencesMax >= 1 else {
             throw DejaVuError(.invalidArgument, "a pass has rows, a chunk no more than a pass, and sequences run")
         }
         self.scenario = scenario
-        self.rowsMax = rowsMax
-        self.chunkRowsMax = chunkRowsMax
+        self.rows = rows
         isDisaggregated = scenario.topology.isDisaggregated
         trace = scenario.keepsTrace ? PerformanceTrace(scenario.topology) : nil
         outcomes = scenario.jobs.map {
@@ -63,7 +61,7 @@ struct ContinuousBatchingRun {
                 try ContinuousPipeline(
                     line: StageLine(stageCount: promptStages, firstLane: 0, costs: scenario.costs),
                     positions: prompt.devicePositions, devicePositions: prompt.devicePositions,
-                    sequencesMax: sequencesMax),
+                    sequencesMax: sequencesMax, makesTokens: false),
                 try ContinuousPipeline(
                     line: StageLine(stageCount: tokenStages, firstLane: promptStages, costs: scenario.costs),
                     positions: scenario.swaps ? token.swappedPositions : token.devicePositions,
@@ -134,7 +132,7 @@ struct ContinuousBatchingRun {
     }
 
     private mutating func schedule(_ index: Int) {
-        while let entries = pipelines[index].nextEntries(rowsMax: rowsMax, chunkRowsMax: chunkRowsMax) {
+        while let entries = pipelines[index].nextEntries(rows) {
             let load = pipelines[index].load(of: entries)
             var traffic = StageLine.Traffic()
             if isDisaggregated, index == 0 {

@@ -25,6 +25,15 @@ struct ContinuousPipeline: Sendable {
         var end: Int { first + count }
     }
 
+    /// How many rows a pass may have; see `ControllerLimits`.
+    struct Rows: Sendable {
+        let max: Int
+        /// Of prompts, where steps wait for the pass.
+        let chunkMax: Int
+        /// Where prompts are spread over several passes, none gets fewer.
+        let chunkMin: Int
+    }
+
     var line: StageLine
     let positions: Int
     let devicePositions: Int
@@ -35,10 +44,15 @@ struct ContinuousPipeline: Sendable {
     private var present: [Int] = []
     private var flights: [[Entry]] = []
     private var flightsInAir = 0
+    /// Rows of prompts in them, but for chunks of a single one.
+    private var chunkRowsInFlight = 0
     private var turnCount = 0
     private let sequencesMax: Int
+    /// Whether steps run here, which a chunk of a prompt must not keep waiting.
+    private let makesTokens: Bool
 
-    init(line: StageLine, positions: Int, devicePositions: Int, sequencesMax: Int) {
+    init(line: StageLine, positions: Int, devicePositions: Int, sequencesMax: Int, makesTokens: Bool = true) {
+        self.makesTokens = makesTokens
         self.line = line
         self.positions = positions
         self.devicePositions = devicePositions
@@ -66,7 +80,7 @@ struct ContinuousPipeline: Sendable {
     }
 
     /// What the next pass is; nil if there are passes enough or nothing is to do.
-    func nextEntries(rowsMax: Int, chunkRowsMax: Int) -> [Entry]? {
+    func nextEntries(_ limits: Rows) -> [Entry]? {
         let flightsMax = line.stages.count
         guard flightsInAir < flightsMax else { return nil }
         var steps: [Int] = []
@@ -91,8 +105,7 @@ struct ContinuousPipeline: Sendable {
         var entries = steps.map {
             Entry(member: $0, first: members[$0].promptCount + members[$0].producedCount, count: 1)
         }
-        var rows = rowsMax - entries.count
-        if running > 0 { rows = min(rows, chunkRowsMax) }
+        var rows = chunkRows(limits, chunks, beside: entries.count, running: running)
         for index in chunks where rows > 0 {
             let first = members[index].scheduledRows
             let count = min(members[index].promptCount - first, rows)
@@ -100,6 +113,16 @@ struct ContinuousPipeline: Sendable {
             entries.append(Entry(member: index, first: first, count: count))
         }
         return entries.isEmpty ? nil : entries
+    }
+
+    /// Prompts are spread over the passes that are in flight together.
+    private func chunkRows(_ limits: Rows, _ waiting: [Int], beside steps: Int, running: Int) -> Int {
+        var rows = limits.max - steps
+        if running > 0, makesTokens { rows = min(rows, limits.chunkMax) }
+        let flightsMax = line.stages.count
+        guard flightsMax > 1, rows > limits.chunkMin else { return rows }
+        let all = waiting.reduce(chunkRowsInFlight) { $0 + members[$1].promptCount - members[$1].scheduledRows }
+        return min(rows, max((all + flightsMax - 1) / flightsMax, limits.chunkMin))
     }
 
     func load(of entries: [Entry]) -> PassLoad {
@@ -118,6 +141,7 @@ struct ContinuousPipeline: Sendable {
     /// - Returns: the flight's number.
     mutating func launch(_ entries: [Entry]) -> Int {
         for entry in entries {
+            if entry.count > 1 { chunkRowsInFlight += entry.count }
             let isChunk = members[entry.member].scheduledRows < members[entry.member].promptCount
             if isChunk { members[entry.member].scheduledRows = entry.end }
             members[entry.member].inFlight += 1
@@ -134,6 +158,7 @@ struct ContinuousPipeline: Sendable {
         flightsInAir -= 1
         var sampled: [Int] = []
         for entry in flights[flight] {
+            if entry.count > 1 { chunkRowsInFlight -= entry.count }
             members[entry.member].inFlight -= 1
             guard entry.end >= members[entry.member].promptCount else { continue }
             members[entry.member].producedCount += 1

@@ -18,12 +18,15 @@ package struct PerformanceScenario: Hashable, Sendable {
     }
 
     package enum Batching: Hashable, Sendable {
-        /// The paper's baseline: whole microbatches of so many requests, padded to equal length, replaced at once when
-        /// all of it has finished; prompts are not cut; a stage serves microbatches in cyclic order.
+        /// The paper's baseline: whole microbatches of so many requests, replaced at once when all of it has finished;
+        /// prompts are not cut; a stage serves microbatches in cyclic order.
         case paper(sequences: Int)
         /// As the controller schedules: steps first, in microbatches that are formed anew for each pass, then chunks
-        /// of prompts within the budgets of rows.
-        case continuous(rowsMax: Int = 512, chunkRowsMax: Int = 256, sequencesMax: Int = 256)
+        /// of prompts within the budgets of rows. The defaults are those of `serve`.
+        case continuous(
+            rowsMax: Int = 512, chunkRowsMax: Int = 256, chunkRowsMin: Int = 32, sequencesMax: Int = 256)
+        /// The same, but prompts are not cut.
+        package static let whole = continuous(rowsMax: 1 << 16, chunkRowsMax: 1 << 16, chunkRowsMin: 1 << 16)
     }
 
     package enum Costs: Hashable, Sendable {
@@ -61,9 +64,9 @@ package struct PerformanceScenario: Hashable, Sendable {
         case .paper(let sequences):
             var run = try PaperBatchingRun(self, sequences: sequences)
             return run.run()
-        case .continuous(let rowsMax, let chunkRowsMax, let sequencesMax):
-            var run = try ContinuousBatchingRun(
-                self, rowsMax: rowsMax, chunkRowsMax: chunkRowsMax, sequencesMax: sequencesMax)
+        case .continuous(let rowsMax, let chunkRowsMax, let chunkRowsMin, let sequencesMax):
+            let rows = ContinuousPipeline.Rows(max: rowsMax, chunkMax: chunkRowsMax, chunkMin: chunkRowsMin)
+            var run = try ContinuousBatchingRun(self, rows: rows, sequencesMax: sequencesMax)
             return try run.run()
         }
     }

@@ -41,6 +41,7 @@ package struct Plan: Sendable {
         let together = planner.best(candidates.filter { !$0.topology.isDisaggregated })
         let apart = planner.best(candidates.filter { $0.topology.isDisaggregated })
         switch (together, apart) {
+        case _ where planner.only != nil: break
         case (let together?, let apart?):
             let gain = planner.advantage(of: apart, over: together)
             let comparison = "\(apart.description) has \(times(gain)) the \(measure) of \(together.description)"

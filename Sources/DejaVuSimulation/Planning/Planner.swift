@@ -33,6 +33,8 @@ package struct Planner: Sendable {
     package var batching = PerformanceScenario.Batching.continuous()
     /// A topology that is harder to run must be better by this share.
     package var margin = 0.02
+    /// The only topology to try; nil, the default, for all.
+    package var only: Topology?
 
     package init(
         profile: ModelProfile, machineCount: Int, jobs: [PerformanceScenario.Job], objective: Objective
@@ -55,6 +57,7 @@ package struct Planner: Sendable {
 
     /// All ways to use all machines, the easiest to run first.
     package var topologies: [Topology] {
+        if let only { return [only] }
         let colocated = (1...machineCount).reversed().filter { machineCount % $0 == 0 }.map {
             Topology.colocated(stages: $0, pipelines: machineCount / $0)
         }
@@ -81,6 +84,7 @@ package struct Planner: Sendable {
     /// How much better the best disaggregated topology is than the best colocated one if all answers had one length.
     package func gains(outputCounts: [Int], starting: (Int, Int) -> Void = { _, _ in }) -> [Gain] {
         var gains: [Gain] = []
+        guard only == nil else { return gains }
         for (index, outputCount) in outputCounts.enumerated() {
             starting(index, outputCounts.count)
             let scaled = jobs.map { job in

@@ -10,7 +10,8 @@ import Testing
 
 /// Every kind of transport that must pass the suite.
 enum Kind: String, CaseIterable, Sendable, CustomTestStringConvertible {
-    case memory, unix, tcp, tls, disk
+    /// `paced` is a unix socket behind an emulated wire.
+    case memory, unix, paced, tcp, tls, disk
     var testDescription: String { rawValue }
 }
 
@@ -59,17 +60,26 @@ private func makeFabric(
             (worker("near"), nearServer), (worker("far"), server), on: (group.next(), group.next()),
             bytesInFlightMax: bytesInFlightMax)
         return Fabric(near: near, far: far) { near.close("the test is over") }
-    case .unix, .tcp, .tls, .disk:
-        let place: Place = kind == .unix ? .unix : kind == .disk ? .disk : .tcp
+    case .unix, .paced, .tcp, .tls, .disk:
+        let place: Place =
+            switch kind {
+            case .unix, .paced: .unix
+            case .disk: .disk
+            default: .tcp
+            }
+        // Fast enough for a gigabyte, slow enough that frames wait for it.
+        let pace = kind == .paced ? LinkPace(bytesPerSecond: 1e9, delay: .microseconds(200)) : nil
         let opened = Mutex<PeerTransport?>(nil)
         let security = kind == .tls ? { try LinkSecurity.always(.selfSigned()) } : { .localOnly }
         let listener = try await LinkTransport.listen(
-            at: place.address(), as: endpoint(worker("far"), limits: limits, security: try security()),
+            at: place.address(),
+            as: endpoint(worker("far"), limits: limits, security: try security(), pace: pace),
             serving: server, on: loop(),
             bytesInFlightMax: bytesInFlightMax, opened: { transport in opened.withLock { $0 = transport } },
             refused: { Issue.record("a peer was refused: \($0)") })
         let near = try await LinkTransport.connect(
-            to: listener.address, as: endpoint(worker("near"), limits: limits, security: try security()),
+            to: listener.address,
+            as: endpoint(worker("near"), limits: limits, security: try security(), pace: pace),
             serving: nearServer, on: loop(),
             bytesInFlightMax: bytesInFlightMax)
         try await until("the far end is open") { opened.withLock { $0 } != nil }

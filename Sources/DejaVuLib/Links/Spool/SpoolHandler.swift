@@ -1,6 +1,5 @@
 import DejaVuCore
 package import NIOCore
-import Synchronization
 
 /// Carries a link's bytes through files: the channel below only rings.
 ///
@@ -17,7 +16,8 @@ package final class SpoolHandler: ChannelDuplexHandler {
     /// A ring is a count of bytes since the beginning: written, or with this bit taken.
     package static let takenBit: UInt64 = 1 << 63
 
-    let gauge: SpoolGauge
+    /// What the other process has not read yet.
+    let gauge = UnsentGauge()
     private let place: SpoolPlace
     private let limits: LinkLimits
     private var outgoing: SpoolWriter
@@ -30,7 +30,6 @@ package final class SpoolHandler: ChannelDuplexHandler {
     init(_ place: SpoolPlace, limits: LinkLimits, files: any DiskFileSystem = PosixFileSystem()) {
         self.place = place
         self.limits = limits
-        gauge = SpoolGauge()
         outgoing = SpoolWriter(SpoolPath(place, of: place.side), files: files)
         incoming = SpoolReader(SpoolPath(place, of: place.side.other), files: files)
     }
@@ -65,9 +64,7 @@ package final class SpoolHandler: ChannelDuplexHandler {
     /// Tells of what waits, when it crosses a water mark.
     private func measure(_ context: ChannelHandlerContext) {
         let unread = outgoing.written - takenByPeer
-        if gauge.set(unread, full: limits.writableBytesHigh, roomy: limits.writableBytesLow) {
-            context.fireChannelWritabilityChanged()
-        }
+        if gauge.set(unread, limits: limits) { context.fireChannelWritabilityChanged() }
     }
 
     // MARK: In
@@ -130,23 +127,5 @@ package final class SpoolHandler: ChannelDuplexHandler {
             place.leave(peerHasEnded: true)
         }
         context.fireChannelInactive()
-    }
-}
-
-/// How much the other process has not read yet. Set on the link's loop, looked at from anywhere.
-final class SpoolGauge: Sendable {
-    private let unread = Atomic<Int>(0)
-    private let full = Atomic<Bool>(false)
-
-    var unreadBytes: Int { unread.load(ordering: .relaxed) }
-    var isFull: Bool { full.load(ordering: .relaxed) }
-
-    /// - Returns: whether it is full now and was not, or the other way round.
-    func set(_ bytes: Int, full high: Int, roomy low: Int) -> Bool {
-        unread.store(bytes, ordering: .relaxed)
-        let was = isFull
-        let isFull = was ? bytes > low : bytes >= high
-        full.store(isFull, ordering: .relaxed)
-        return isFull != was
     }
 }

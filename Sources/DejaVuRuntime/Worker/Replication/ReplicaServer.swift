@@ -58,6 +58,7 @@ final class ReplicaServer {
         let server = self.server
         let endpoint = LinkEndpoint(
             key: core.options.key, limits: core.options.linkLimits, security: core.security,
+            pace: core.options.wires?.bulk,
             judge: { peer in
                 peer.role == .worker ? nil : DejaVuError(.refused, "\(peer) is no worker, but brings frames")
             },

@@ -79,6 +79,7 @@ final class ReplicaSource {
         let bound = core.bound
         let endpoint = LinkEndpoint(
             key: core.options.key, limits: core.options.linkLimits, security: core.security,
+            pace: core.options.wires?.bulk,
             judge: { other in
                 other.incarnation == holder.peer.incarnation
                     ? nil : DejaVuError(.refused, "\(other) is not the holder that was meant to be at \(address)")
