@@ -230,7 +230,9 @@ def transports(options):
 @check
 def simulate(options):
     """Random worlds in virtual time: every invariant at every event."""
-    subprocess.run([options.binary, "simulate", "--seeds", "300" if options.quick else "20000"], check=True)
+    # In full for about an hour.
+    counts = ["300"] if options.quick else ["100000", "--coverage", "--coverage-min", "100"]
+    subprocess.run([options.binary, "simulate", "--seeds", *counts], check=True)
 
 
 @check

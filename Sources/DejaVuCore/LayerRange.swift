@@ -39,6 +39,7 @@ public struct LayerRange: Hashable, Codable, Sendable, CustomStringConvertible {
         }
         return ranges
     }
+
     /// The same, with fewer layers for the last stage where the logits take time: so many that the stage that takes
     /// longest takes as little as possible.
     ///

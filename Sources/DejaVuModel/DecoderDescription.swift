@@ -26,7 +26,7 @@ package struct DecoderDescription: Hashable, Sendable {
     package var kvBytesPerPositionAndLayer: Int { 2 * 2 * keySize }
     package var hiddenRowBytes: Int { 4 * embeddingSize }
     /// What the logits cost a stage that runs prompts and steps, in layers. Of a prompt only the last row has logits:
-    /// where answers are a third as long as prompts, steps are about 40% of the work (docs/BENCHMARKS.md, two stages).
+    /// where answers are a third as long as prompts, steps are about 40% of the work (docs/decisions/0010).
     package var outputCost: Double {
         let layer = embeddingSize * (2 * querySize + 2 * keySize + 3 * feedForwardSize)
         return 0.4 * Double(embeddingSize * vocabularySize) / Double(layer)

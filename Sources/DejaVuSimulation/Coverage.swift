@@ -54,6 +54,31 @@ package struct Coverage: Sendable {
         return cells[index(kind, role, phase)]
     }
 
+    /// Whether there is such a moment at all, and not only one within another.
+    private static func isReachable(_ role: Role, _ phase: Phase) -> Bool {
+        switch role {
+        // To take a stage over is to recover.
+        case .taker, .joiner: phase == .recovering
+        // Rows come to a new holder while its sequence runs; that takes some ways over a link. Where another pipeline
+        // recovers just then it is chance.
+        case .filling: phase == .prompt || phase == .token
+        default: true
+        }
+    }
+
+    /// Where faults struck less often than that, of all places that they can; in words.
+    package func gaps(least: Int) -> [String] {
+        var gaps: [String] = []
+        for kind in Self.kinds {
+            for role in Role.allCases {
+                for phase in Phase.allCases where Self.isReachable(role, phase) && count(kind, role, phase) < least {
+                    gaps.append("\(kind) at \(role.rawValue) while \(phase.rawValue): \(count(kind, role, phase))")
+                }
+            }
+        }
+        return gaps
+    }
+
     package static func += (left: inout Coverage, right: Coverage) {
         for index in left.cells.indices { left.cells[index] += right.cells[index] }
     }

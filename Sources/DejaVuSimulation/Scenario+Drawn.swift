@@ -115,12 +115,15 @@ extension Scenario {
     private static func addAimedFaults(_ scenario: inout Scenario) {
         var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x61_696D_6564))
         let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
-        for _ in 0..<random.next(below: 3) {
-            scenario.faults.append(
-                Fault(
-                    at: Instant.zero + .milliseconds(Int64(random.next(below: span + 500))), worker: 0,
-                    kind: kind(random.next(below: FaultKind.drawnCount), &random),
-                    target: Role.allCases[random.next(below: Role.allCases.count)], wait: wait(&random)))
+        // What is short or rare is aimed at more often.
+        let roles = Role.allCases + [.filling, .filling, .filling, .filling, .holder, .holder, .loading, .sourceOfNew]
+        for _ in 0..<random.next(below: 8) {
+            var fault = Fault(
+                at: Instant.zero + .milliseconds(Int64(random.next(below: span + 500))), worker: 0,
+                kind: kind(random.next(below: FaultKind.drawnCount), &random),
+                target: roles[random.next(below: roles.count)], wait: wait(&random))
+            fault.followsDeath = random.chance(0.35)
+            scenario.faults.append(fault)
         }
     }
 

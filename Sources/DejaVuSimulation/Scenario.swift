@@ -108,6 +108,8 @@ package struct Scenario: Hashable, Codable, Sendable {
         package var target: Role?
         /// From when the role is had to the fault.
         package var wait: TimeSpan
+        /// A worker of another pipeline dies first, so that it strikes in the middle of a recovery.
+        package var followsDeath = false
 
         package init(at: Instant, worker: Int, kind: FaultKind, target: Role? = nil, wait: TimeSpan = .zero) {
             self.at = at

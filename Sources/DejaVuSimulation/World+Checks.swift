@@ -33,7 +33,8 @@ extension World {
                 note("\(record.id) was given cells of \(holding.sequence), which \(id) has not released")
             }
             replicaHoldings[replica.rawValue, default: []].append(Holding(sequence: record.id, cells: cells))
-            roleBegins(.filling, at: id)
+            // It has rows already.
+            if !record.outputs.isEmpty { roleBegins(.filling, at: id) }
         case .retire(let pipeline, let stage):
             places[id.rawValue]?.removeAll { $0.pipeline == pipeline && $0.stageIndex == stage }
             holdings[StagePlace(worker: id, pipeline: pipeline, stage: stage)] = nil
@@ -121,7 +122,9 @@ extension World {
 
     /// Whether something was broken on purpose that can be the cause: nobody is declared dead for our own mistakes.
     func isExplained(_ reason: String) -> Bool {
-        func planned(_ matches: (Scenario.FaultKind) -> Bool) -> Bool { scenario.faults.contains { matches($0.kind) } }
+        func planned(_ matches: (Scenario.FaultKind) -> Bool) -> Bool {
+            scenario.faults.contains { matches($0.kind) || ($0.followsDeath && matches(.crash)) }
+        }
         let stalls = planned { kind in
             switch kind {
             case .hang, .slow, .pause: true
@@ -168,7 +171,7 @@ extension World {
         guard !stopped else { return }
         for entry in clients.entries where !entry.isOver { note("\(entry.client.request.id) never ended") }
         if scenario.faults.isEmpty { checkCalm() }
-        if scenario.faults.allSatisfy({ $0.kind.isHarmless }), scenario.orphanGrace > .seconds(10),
+        if scenario.faults.allSatisfy({ $0.kind.isHarmless && !$0.followsDeath }), scenario.orphanGrace > .seconds(10),
             scenario.clients.allSatisfy({ $0.poisonedPosition == nil }),
             counters.positionsRunAgain + counters.workersLost > 0
         {

@@ -21,9 +21,27 @@ extension World {
         else { return }
         let index = aiming.remove(at: at)
         var wait = scenario.faults[index].wait
-        // Taking over takes two ways over a link, and no more.
-        if role == .taker { wait = TimeSpan(nanoseconds: wait.nanoseconds % (2 * scenario.latency.nanoseconds + 1)) }
+        // Taking over takes two ways over a link, and no more; to get the rows that were there before takes four.
+        let ways: Int64? = role == .taker ? 2 : role == .filling ? 4 : nil
+        if let ways { wait = TimeSpan(nanoseconds: wait.nanoseconds % (ways * scenario.latency.nanoseconds + 1)) }
         queue.push(.aimed(index, slot: slot), at: now + wait)
+    }
+
+    mutating func strikeAimed(_ index: Int, _ slot: Int) {
+        guard scenario.faults[index].followsDeath, let other = stageOfOtherPipeline(than: slot) else {
+            return strike(scenario.faults[index], slot)
+        }
+        crash(other)
+        queue.push(.afterDeath(index, slot: slot), at: now + scenario.latency + scenario.jitter)
+    }
+
+    /// A process with a stage of a pipeline of which this one has nothing.
+    private func stageOfOtherPipeline(than slot: Int) -> Int? {
+        let replicas = controller.status(at: now).workers.first { $0.id == processes[slot].link }?.replicas ?? []
+        let own = Set(processes[slot].told.map(\.pipeline) + replicas.map(\.pipeline))
+        return processes.indices.first { index in
+            processes[index].alive && processes[index].told.contains { !own.contains($0.pipeline) }
+        }
     }
 
     mutating func strike(_ fault: Scenario.Fault, _ slot: Int) {

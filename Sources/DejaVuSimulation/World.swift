@@ -21,6 +21,8 @@ package struct World: Sendable {
         case fault(Int)
         /// At a process that has got the role for which the fault has waited.
         case aimed(Int, slot: Int)
+        /// At the same, a way over a link after the death that goes before.
+        case afterDeath(Int, slot: Int)
         case start(slot: Int)
         case startController
         /// The link that had this id is closed at the worker's end.
@@ -189,7 +191,8 @@ package struct World: Sendable {
             clients.cancelSent(index)
             decide(.cancel(request))
         case .fault(let index): aim(index)
-        case .aimed(let index, let slot): strike(scenario.faults[index], slot)
+        case .aimed(let index, let slot): strikeAimed(index, slot)
+        case .afterDeath(let index, let slot): strike(scenario.faults[index], slot)
         case .start(let slot): start(slot)
         case .reconnect(let slot, let generation):
             if processes[slot].alive, processes[slot].generation == generation { connect(slot) }
@@ -238,7 +241,7 @@ package struct World: Sendable {
             .frameAnswer(let slot, _, _, _, _):
             processes[slot].pausedUntil
         case .linkLost(let slot, _, _): processes[slot].pausedUntil
-        case .fault, .aimed, .start, .startController: nil
+        case .fault, .aimed, .afterDeath, .start, .startController: nil
         }
     }
 

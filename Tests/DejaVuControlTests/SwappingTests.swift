@@ -150,6 +150,21 @@ extension Cluster {
     #expect(swap.isOn && swap.reason.contains("swapping gives more") && swap.estimate?.sequencesWith == 2)
 }
 
+/// Copies of what there is now would be hidden by the steps, those of what there will be would not.
+@Test func swapping_auto_sequencesThatGrow_areJudgedByWhatTheyGet() throws {
+    func fetch(outputs: Int) throws -> TimeSpan {
+        var cluster = try Cluster.swapping(stages: 4, .auto)
+        for _ in 0..<10 { _ = cluster.submit(prompt: 100, outputs: outputs) }
+        for _ in 0..<30 { cluster.complete() }
+        cluster.sayFetched(1, bytes: 100_000, in: .seconds(1))
+        cluster.wait(.milliseconds(200), beating: [])
+        return try #require(cluster.swap?.estimate?.fetch)
+    }
+    // Of ten sequences four fit, two of them in a pass: of the eight that do not compute six have to be brought in.
+    let (short, long) = (try fetch(outputs: 20), try fetch(outputs: 150))
+    #expect(long.seconds / short.seconds > 1.2 && long < short * 2, "\(short), \(long)")
+}
+
 /// One stage has all of its device for itself: turns on it bring nothing.
 @Test func swapping_auto_oneStage_turnsItOff() throws {
     var cluster = try Cluster.swapping(.auto)

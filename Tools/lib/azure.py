@@ -1,6 +1,5 @@
 """Chat traffic: lengths of answers as in a public trace, at random times."""
 import datetime
-import pathlib
 import random
 
 # The quantiles (i + 1/2) / 64 of GeneratedTokens in Azure's conversation trace of 2023 (AzurePublicDataset,
@@ -12,7 +11,7 @@ OUTPUTS = [
 ]
 
 
-def write_trace(path, count, prompt, mean=None, seed=1):
+def trace(count, prompt, mean=None, seed=1):
     """One request a second on average, at random times, in the form of the trace: `--trace-speed` is then the rate.
 
     `mean` scales the answers' lengths to that average.
@@ -24,4 +23,4 @@ def write_trace(path, count, prompt, mean=None, seed=1):
     for _ in range(count):
         at += datetime.timedelta(seconds=draw.expovariate(1))
         lines.append(f"{at:%Y-%m-%d %H:%M:%S.%f}0,{prompt},{max(1, round(draw.choice(OUTPUTS) * scale))}")
-    pathlib.Path(path).write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"

@@ -138,14 +138,15 @@ struct ChaosCluster: Sendable, Decodable {
 
     /// Whether every stage runs, and has a replica as far as there is another worker for it.
     ///
-    /// - Parameter ended: processes that the server must have noticed to be gone.
-    func isWell(workers count: Int, without ended: Set<Int32>) -> Bool {
+    /// - Parameter ended: workers that the server must have noticed to be gone.
+    func isWell(workers count: Int, without ended: Set<String>) -> Bool {
+        guard !workers.contains(where: { ended.contains($0.id) }) else { return false }
         let stages = pipelines.flatMap(\.stages)
-        // Those of prompt pipelines have no replicas.
-        let copied = pipelines.filter { $0.role != "prompt" }.flatMap(\.stages)
-        guard !workers.contains(where: { ended.contains($0.processId) }) else { return false }
+        let copiers = count > stages.count || pipelines.contains { $0.role == "prompt" }
+        // Those of prompt pipelines have no replicas; another may be copied to its own neighbour.
+        let copied = pipelines.filter { $0.role != "prompt" && (copiers || $0.stages.count > 1) }.flatMap(\.stages)
         return ready && workers.count >= count && stages.allSatisfy { $0.worker != nil }
-            && (!replicates || count < 2 || copied.allSatisfy(\.replicaReady))
+            && (!replicates || copied.allSatisfy(\.replicaReady))
     }
 
     func victims(_ fault: PlannedFault) -> [Worker] {

@@ -67,10 +67,10 @@ extension ChaosRun {
             link = planned.link ?? possible.randomElement(using: &random)
         }
         let number = began(planned, link, worker: victim.name, role: cluster.role(of: victim))
-        if planned.fault.isDeadly { _ = state.withLock { $0.ended.insert(victim.processId) } }
         do throws(DejaVuError) {
             try await FaultInjector.strike(
                 victim.processId, with: planned, link: link, directory: configuration.linkFaultDirectory)
+            if planned.fault.isDeadly { _ = state.withLock { $0.ended.insert(victim.id) } }
         } catch {
             // Who was not to be waited for may have ended by itself, or by the fault before.
             guard configuration.isRelentless || configuration.schedule != nil, error.code == .notFound else {

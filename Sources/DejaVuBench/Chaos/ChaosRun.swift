@@ -19,8 +19,8 @@ package final class ChaosRun: Sendable {
     struct State {
         var outcomes: [(job: Int, outcome: ChaosClient.Outcome)] = []
         var strikes: [Struck] = []
-        /// Processes that were ended: as long as the server lists one it has not noticed.
-        var ended: Set<Int32> = []
+        /// Workers that were ended: as long as the server lists one it has not noticed.
+        var ended: Set<String> = []
         /// What was wrong with the answers to poisonous requests.
         var poisonFailures: [String] = []
         var isEnding = false

@@ -86,7 +86,8 @@ struct PlanReport: Encodable {
     var text: String {
         var lines = [
             "\(profile) on \(machines) machines, \(requests) requests of \(Int(meanPromptTokens.rounded())) + "
-                + "\(Int(meanOutputTokens.rounded())) tokens on average; the best \(objective) is wanted",
+                + "\(Int(meanOutputTokens.rounded())) tokens on average"
+                + (breakEven == nil ? "" : "; the best \(objective) is wanted"),
             "",
             "  topology               tokens/s   latency/token   first token   bubbles",
         ]

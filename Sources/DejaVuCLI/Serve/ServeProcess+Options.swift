@@ -32,7 +32,7 @@ extension ServeProcess {
         limits.promptRowsMax = command.admission.promptBudget
         let batching = command.admission.batching
         if !batching.cutsPrompts {
-            // Whole prompts of a whole microbatch, as far as a pass can be.
+            // Whole prompts of several requests, as far as a pass can have rows.
             let (rows, overflow) = (batching.paperSequences ?? 8).multipliedReportingOverflow(by: contextLength)
             limits.passRowsMax = max(limits.passRowsMax, overflow ? 65_536 : min(rows, 65_536))
             limits.promptRowsMax = limits.passRowsMax
@@ -49,6 +49,7 @@ extension ServeProcess {
         configuration.replicates = command.topology.replicate != .off
         configuration.batching = batching.control
         configuration.swapping = command.topology.swap
+        try configuration.validate()
         var options = ControllerOptions(
             configuration: configuration, stateDirectory: "", localWorkers: localWorkers(command, source))
         (options.stateDirectory, options.isStateTemporary) = stateDirectory(command)

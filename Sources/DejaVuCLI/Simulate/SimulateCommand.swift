@@ -20,7 +20,7 @@ struct SimulateCommand: ParsableCommand {
               dejavu simulate --seeds 10000
               dejavu simulate --ledger --seeds 100000
               dejavu simulate --first 4711 --seeds 1
-              dejavu simulate --seeds 20000 --coverage
+              dejavu simulate --seeds 100000 --coverage --coverage-min 100
             """)
 
     @Option(help: "How many seeds.")
@@ -32,8 +32,17 @@ struct SimulateCommand: ParsableCommand {
 
     @Flag(help: "Print how often each kind of fault struck whom, doing what.")
     var coverage = false
+    @Option(
+        help: ArgumentHelp(
+            "Fail if any kind of fault struck any role in any phase fewer times than this.",
+            valueName: "count"))
+    var coverageMin: Int?
 
     mutating func validate() throws {
+        if ledger, coverage || coverageMin != nil {
+            throw ValidationError("--coverage and --coverage-min are for whole servers, not for --ledger")
+        }
+        if let coverageMin, coverageMin < 0 { throw ValidationError("--coverage-min must not be negative") }
         guard seeds > 0, first <= UInt64.max - seeds else { throw ValidationError("--seeds must be positive") }
     }
 
@@ -66,7 +75,9 @@ struct SimulateCommand: ParsableCommand {
         print("\(seedCount) seeds, \(eventCount) events, \(rate) events per CPU second")
         if let reached { tellWhatWasReached(reached) }
         print("\(seedCount - failures.count) passed, \(failures.count) failed")
-        if !failures.isEmpty { throw ExitCode.failure }
+        let gaps = coverageMin.flatMap { least in reached?.coverage.gaps(least: least) } ?? []
+        for gap in gaps { print("seldom: \(gap)") }
+        if !failures.isEmpty || !gaps.isEmpty { throw ExitCode.failure }
     }
 
     private func tellWhatWasReached(_ result: SimulationSweep.Result) {

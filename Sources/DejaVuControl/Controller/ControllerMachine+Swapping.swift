@@ -96,7 +96,11 @@ extension ControllerMachine {
         guard !members.isEmpty, !pipeline.swap.steps.isEmpty, let rate = swapBytesPerSecond(index) else { return nil }
         let count = Double(members.count)
         let cells = members.reduce(0.0) { $0 + Double($1[index]?.cells.count ?? 0) } / count
-        let rows = members.reduce(0.0) { $0 + Double($1[index]?.watermarks.least ?? 0) } / count
+        // Half of the way from what each has to what it may have: copies get longer, and turning back later costs more.
+        let rows =
+            members.reduce(0.0) { sum, sequence in
+                sum + Double((sequence[index]?.watermarks.least ?? 0) + sequence.record.positionCountMax) / 2
+            } / count
         let resident = Double(pipeline.swap.residentCount)
         let queued = queue.prefix(256).reduce(0) { $0 + (requests[$1]?.request.choiceCount ?? 0) }
         let demand = Double(members.count + queued)
@@ -105,12 +109,16 @@ extension ControllerMachine {
         let held = min(demand, Double(pipeline.cells.cellCount) / cells, Double(limits.sequencesMax))
         let with = max(1, min(held / (stages + 1), resident / 2 / cells))
         let without = max(1, min(resident / cells, Double(limits.sequencesMax)) / stages)
+        // Beside the pass at hand the device still has the latest of those that wait for their turn.
+        let used = with * cells
+        let kept = max(resident - used, 0)
+        let missing = max(0, 1 - kept / max(held * cells - used, kept, 1))
         return SwapEstimate(
             sequencesWith: with, sequencesWithout: without,
             stepWith: .seconds(pipeline.swap.steps.seconds(sequences: with)),
             stepWithout: .seconds(pipeline.swap.steps.seconds(sequences: without)),
             // What a worker says of its copies may be anything.
-            fetch: .seconds(min(with * rows * Double(bytesPerPosition(index)) / rate, 1e6)))
+            fetch: .seconds(min(with * missing * rows * Double(bytesPerPosition(index)) / rate, 1e6)))
     }
 
     /// Of the stage with the most layers.

@@ -19,7 +19,7 @@ public final class LinkPace: Sendable {
 
     /// - Returns: when the last of so many bytes arrives.
     func send(_ byteCount: Int, at now: NIODeadline) -> NIODeadline {
-        let time = bytesPerSecond > 0 ? TimeSpan.seconds(Double(byteCount) / bytesPerSecond) : .zero
+        let time = bytesPerSecond > 0 ? TimeSpan.seconds(min(Double(byteCount) / bytesPerSecond, 1e6)) : .zero
         let left = leftAt.withLock { leftAt in
             leftAt = max(leftAt, now) + TimeAmount(time)
             return leftAt

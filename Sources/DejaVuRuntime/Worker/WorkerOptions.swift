@@ -59,9 +59,9 @@ package struct EmulatedWires: Sendable {
 
     /// nil if the profile's links take no time. Bytes are as few as the profile's scale makes them.
     package init?(_ profile: ModelProfile) {
-        guard profile.linkBytesPerSecond > 0 || profile.linkSeconds > 0 else { return nil }
+        guard profile.timeScale > 0, profile.linkBytesPerSecond > 0 || profile.linkSeconds > 0 else { return nil }
         let rate = profile.linkBytesPerSecond / Double(profile.byteScale) / profile.timeScale
-        let delay = TimeSpan.seconds(profile.linkSeconds * profile.timeScale)
+        let delay = TimeSpan.seconds(min(profile.linkSeconds * profile.timeScale, 1e6))
         activations = LinkPace(bytesPerSecond: rate, delay: delay)
         bulk = LinkPace(bytesPerSecond: rate, delay: delay)
     }

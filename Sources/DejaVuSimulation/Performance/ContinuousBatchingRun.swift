@@ -121,14 +121,14 @@ struct ContinuousBatchingRun {
         }
     }
 
-    /// The pipeline with the fewest positions in use among those with room.
+    /// The pipeline with the fewest requests among those with room.
     private func placeForNew(_ job: PerformanceScenario.Job) -> Int? {
         let whole = job.promptCount + job.outputCount
         if isDisaggregated {
             return tokenReserved + whole <= tokenPositions && pipelines[0].hasRoom(job.promptCount) ? 0 : nil
         }
         return pipelines.indices.filter { pipelines[$0].hasRoom(whole) }
-            .min { (pipelines[$0].reserved, $0) < (pipelines[$1].reserved, $1) }
+            .min { (pipelines[$0].memberCount, $0) < (pipelines[$1].memberCount, $1) }
     }
 
     private mutating func schedule(_ index: Int) {

@@ -59,6 +59,8 @@ struct ContinuousPipeline: Sendable {
         self.sequencesMax = sequencesMax
     }
 
+    var memberCount: Int { present.count }
+
     func hasRoom(_ wanted: Int) -> Bool { present.count < sequencesMax && reserved + wanted <= positions }
 
     mutating func admit(_ job: PerformanceScenario.Job, job number: Int, positions: Int, producedCount: Int) {

@@ -42,8 +42,8 @@ struct PaperBatchingRun {
         /// Indices of jobs that are to run here and have no place yet, from `waitingFirst` on.
         var waiting: [Int] = []
         var waitingFirst = 0
-        /// Positions of all that have come here and not ended.
-        var reserved = 0
+        /// How many have come here and not ended.
+        var memberCount = 0
     }
 
     private let scenario: PerformanceScenario
@@ -127,11 +127,11 @@ struct PaperBatchingRun {
             outcomes: outcomes, busy: lines.flatMap { $0.stages.map(\.busy) }, trace: trace)
     }
 
-    /// To the pipeline with the fewest positions in use.
+    /// To the pipeline with the fewest requests.
     private mutating func arrive(_ job: Int) {
-        let home = pipelines.indices.min { (pipelines[$0].reserved, $0) < (pipelines[$1].reserved, $1) } ?? 0
+        let home = pipelines.indices.min { (pipelines[$0].memberCount, $0) < (pipelines[$1].memberCount, $1) } ?? 0
         homes[job] = home
-        pipelines[home].reserved += positions(of: job)
+        pipelines[home].memberCount += 1
         if promptLine == nil { pipelines[home].waiting.append(job) } else { waiting.append(job) }
     }
 
@@ -156,7 +156,7 @@ struct PaperBatchingRun {
             promptsInFlight += 1
             queue.push(.promptDone(group: group), at: passage.end)
             queue.push(.landed, at: passage.streamedAt)
-            // Those whose prompt was all end there.
+            // Requests of one token end there.
             for job in groups[group].jobs where followsAuthors || scenario.jobs[job].outputCount > 1 {
                 prepared.append((job, passage.streamedAt))
             }
@@ -243,7 +243,7 @@ struct PaperBatchingRun {
             if count == 1 { outcomes[job].firstToken = now }
             guard count == scenario.jobs[job].outputCount else { continue }
             outcomes[job].end = now
-            pipelines[homes[job]].reserved -= positions(of: job)
+            pipelines[homes[job]].memberCount -= 1
         }
     }
 }

@@ -20,7 +20,7 @@ struct StageLine: Sendable {
     struct Traffic: Sendable {
         /// Positions whose KV each stage brings in from its host memory before it computes.
         var fetchedPositions = 0
-        /// Positions whose KV each stage streams to another pipeline of so many stages while it computes.
+        /// Positions whose KV each stage streams to another pipeline of so many stages when it has computed them.
         var streamedPositions = 0
         var receiverCount = 1
     }
@@ -70,7 +70,7 @@ struct StageLine: Sendable {
             stages[index].busy = stages[index].busy + cost
             trace?.add(load, lane: stages[index].lane, start, passage.end)
             if traffic.streamedPositions > 0 {
-                let arrived = stream(traffic, at: index, from: start, to: passage.end, trace: &trace)
+                let arrived = stream(traffic, at: index, from: passage.end, trace: &trace)
                 passage.streamedAt = max(passage.streamedAt, arrived)
             }
         }
@@ -104,18 +104,15 @@ struct StageLine: Sendable {
         return stages[index].fetchedAt
     }
 
-    /// Layer by layer: a layer's rows go while the next layers compute.
+    /// The rows of a pass go when it has ended: engines compute its layers as one.
     private mutating func stream(
-        _ traffic: Traffic, at index: Int, from start: Instant, to end: Instant, trace: inout PerformanceTrace?
+        _ traffic: Traffic, at index: Int, from end: Instant, trace: inout PerformanceTrace?
     ) -> Instant {
         guard case .profile(let profile) = costs else { return end }
         // Fewer receivers than senders share their links among them.
         let rate = profile.linkBytesPerSecond * min(1, Double(traffic.receiverCount) / Double(stages.count))
-        let layers = Double(stages[index].layerCount)
-        let whole = transfer(Double(traffic.streamedPositions) * kvBytes(profile, index), rate)
-        let firstLayer = start + .seconds((end - start).seconds / layers)
-        let begin = max(stages[index].streamedAt, firstLayer)
-        let through = max(begin + .seconds(whole), end + .seconds(whole / layers))
+        let begin = max(stages[index].streamedAt, end)
+        let through = begin + .seconds(transfer(Double(traffic.streamedPositions) * kvBytes(profile, index), rate))
         stages[index].streamedAt = through
         trace?.add(.stream, lane: stages[index].lane, begin, through)
         return through + .seconds(profile.linkSeconds)

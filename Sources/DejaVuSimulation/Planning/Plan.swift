@@ -25,7 +25,7 @@ package struct Plan: Sendable {
         }.map(\.element)
         let choice = ranked.first { planner.advantage(of: best, over: $0) <= 1 + planner.margin } ?? best
         self.choice = choice
-        serveOptions = Self.serveOptions(choice, planner.profile)
+        serveOptions = Self.serveOptions(choice, planner.profile) + Self.batchingOptions(planner.batching)
         reasons = Self.reasons(planner, candidates, choice: choice)
     }
 
@@ -86,6 +86,14 @@ package struct Plan: Sendable {
 
     private static func times(_ factor: Double) -> String { "\((factor * 1000).rounded() / 1000)x" }
     private static func percent(_ share: Double) -> String { "\(Int((share * 100).rounded()))%" }
+
+    private static func batchingOptions(_ batching: PerformanceScenario.Batching) -> [String] {
+        switch batching {
+        case .paper(let sequences): ["--batching", "paper:\(sequences)"]
+        case .whole: ["--batching", "whole"]
+        case .continuous: []
+        }
+    }
 
     private static func serveOptions(_ choice: Planner.Candidate, _ profile: ModelProfile) -> [String] {
         var options: [String]
