@@ -13,6 +13,14 @@ package enum Role: String, Hashable, Codable, CaseIterable, Sendable {
     case idle
     /// Runs a stage of a prompt pipeline that serves.
     case promptStage
+
+    /// Whether no order gives a worker this role: one has to look.
+    var comesUnheard: Bool {
+        switch self {
+        case .source, .sourceAlone, .holder, .idle, .promptStage: true
+        case .sourceOfNew, .filling, .loading, .taker, .joiner: false
+        }
+    }
 }
 
 /// What the cluster is doing when something happens.

@@ -122,7 +122,8 @@ extension Scenario {
                 at: Instant.zero + .milliseconds(Int64(random.next(below: span + 500))), worker: 0,
                 kind: kind(random.next(below: FaultKind.drawnCount), &random),
                 target: roles[random.next(below: roles.count)], wait: wait(&random))
-            fault.followsDeath = random.chance(0.35)
+            fault.followsDeath = random.chance(fault.target == .holder ? 0.6 : 0.3)
+            fault.isPatient = true
             scenario.faults.append(fault)
         }
     }

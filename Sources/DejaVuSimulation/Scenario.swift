@@ -7,6 +7,8 @@ package struct Scenario: Hashable, Codable, Sendable {
         package var kvBytesMax: Int
         /// What of that its device holds at one time; nil for all.
         package var deviceBytesMax: Int?
+        /// Whether there is memory below its device.
+        var swaps: Bool { (deviceBytesMax ?? kvBytesMax) < kvBytesMax }
         /// What it takes to bring one row of one layer to the device.
         package var fetchCost = TimeSpan.microseconds(1)
         /// What it may hold for others while it runs no stage.
@@ -110,6 +112,8 @@ package struct Scenario: Hashable, Codable, Sendable {
         package var wait: TimeSpan
         /// A worker of another pipeline dies first, so that it strikes in the middle of a recovery.
         package var followsDeath = false
+        /// Looks again and again for somebody with the role, for a while.
+        package var isPatient = false
 
         package init(at: Instant, worker: Int, kind: FaultKind, target: Role? = nil, wait: TimeSpan = .zero) {
             self.at = at

@@ -9,6 +9,8 @@ extension World {
         guard let target = fault.target else { return strike(fault, fault.worker) }
         if let slot = processes.indices.first(where: { processes[$0].alive && role(of: $0) == target }) {
             queue.push(.aimed(index, slot: slot), at: now + fault.wait)
+        } else if fault.isPatient, target.comesUnheard {
+            if now - fault.at < .seconds(10) { queue.push(.fault(index), at: now + .milliseconds(25)) }
         } else {
             aiming.append(index)
         }

@@ -285,7 +285,7 @@ extension World {
         EmulatedStage(
             layers: layers, layerCount: scenario.configuration.layerCount,
             vocabularyCount: scenario.configuration.vocabularyCount, cellCount: cellCount,
-            device: residentCount == cellCount
+            device: residentCount == cellCount || !scenario.workers[slot].swaps
                 ? nil
                 : SimulatedDevice(
                     layerCount: layers.count, cellCount: residentCount,

@@ -212,7 +212,7 @@ extension ControllerMachine {
             WorkerState.Hold(
                 id: place.id, pipeline: index, stage: place.stageIndex,
                 bytes: workers[at: worker].bytes(
-                    cells: WorkerState.held(cells: place.cellCount, resident: place.residentCellCount),
+                    cells: workers[at: worker].held(cells: place.cellCount, resident: place.residentCellCount),
                     layers: place.layers.count),
                 since: replica.isReady ? nil : now))
         workers[at: worker].progressAt = now

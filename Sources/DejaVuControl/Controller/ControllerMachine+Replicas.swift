@@ -97,7 +97,7 @@ extension ControllerMachine {
             WorkerState.Hold(
                 id: replica, pipeline: index, stage: stage,
                 bytes: shape.bytes(
-                    ofCells: WorkerState.held(
+                    ofCells: workers[at: at].held(
                         cells: pipeline.cells.cellCount, resident: pipeline.swap.residentCount)),
                 since: now))
         workers[at: at].progressAt = now

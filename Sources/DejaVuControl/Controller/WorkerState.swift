@@ -74,15 +74,26 @@ struct WorkerState: Hashable {
             .cellCount(inBytes: bytes)
     }
 
-    /// How many cells its memory has for all the stages that it runs.
-    var cellCapacity: Int { cellCapacity(bytes: hello.kvBytesMax) }
-    /// The same without the memory below its device.
-    var residentCapacity: Int { cellCapacity(bytes: min(hello.deviceBytesMax, hello.kvBytesMax)) }
+    /// Whether it has memory below its device. Without any it keeps on it whatever it is given.
+    private var swaps: Bool { hello.deviceBytesMax < hello.kvBytesMax }
 
-    private func cellCapacity(bytes: Int) -> Int {
+    /// How many cells its memory has for all the stages that it runs.
+    var cellCapacity: Int {
+        // Each stage but one may take a whole device's worth beside what lies below.
+        let (devices, overflow) = hello.deviceBytesMax.multipliedReportingOverflow(by: max(seats.count - 1, 0))
+        let more = swaps ? max(0, hello.replicaBytesMax - (overflow ? .max : devices)) : hello.replicaBytesMax
+        return cellCapacity(bytes: hello.kvBytesMax, beside: more)
+    }
+    /// The same without the memory below its device.
+    var residentCapacity: Int {
+        cellCapacity(bytes: min(hello.deviceBytesMax, hello.kvBytesMax), beside: hello.replicaBytesMax)
+    }
+
+    /// - Parameter more: bytes that several stages may take besides.
+    private func cellCapacity(bytes: Int, beside more: Int) -> Int {
         let layers = seats.reduce(0) { $0 + $1.layers }
         guard seats.count > 1 else { return cellCapacity(layers: layers, bytes: bytes) }
-        let (total, overflow) = bytes.addingReportingOverflow(hello.replicaBytesMax)
+        let (total, overflow) = bytes.addingReportingOverflow(more)
         return cellCapacity(layers: layers, bytes: overflow ? .max : total)
     }
 
@@ -92,8 +103,10 @@ struct WorkerState: Hashable {
 
     /// What it holds for others, with what it runs beyond the memory that it has for stages of its own.
     var replicaBytes: Int {
-        let onDevice = seats.reduce(0) { $0 + bytes(cells: $1.residentCount, layers: $1.layers) }
-        let below = seats.filter { $0.residentCount < $0.cellCount }.reduce(0) {
+        let onDevice = seats.reduce(0) {
+            $0 + bytes(cells: swaps ? $1.residentCount : $1.cellCount, layers: $1.layers)
+        }
+        let below = seats.filter { swaps && $0.residentCount < $0.cellCount }.reduce(0) {
             $0 + bytes(cells: $1.cellCount, layers: $1.layers)
         }
         let beyond = max(0, onDevice - min(hello.deviceBytesMax, hello.kvBytesMax)) + max(0, below - hello.kvBytesMax)
@@ -104,14 +117,14 @@ struct WorkerState: Hashable {
     ///
     /// - Parameter resident: those of them that its device would have to hold at one time.
     func canHold(cells: Int, resident: Int, layers: Int) -> Bool {
-        let held = Self.held(cells: cells, resident: resident)
+        let held = held(cells: cells, resident: resident)
         let (total, overflow) = replicaBytes.addingReportingOverflow(bytes(cells: held, layers: layers))
         return !overflow && total <= hello.replicaBytesMax && cellCapacity(layers: layers) >= cells
             && residentCapacity(layers: layers) >= resident
     }
 
     /// Cells of a replica: below, and for the device of whoever takes over with it, where that is memory of its own.
-    static func held(cells: Int, resident: Int) -> Int { cells + (resident < cells ? resident : 0) }
+    func held(cells: Int, resident: Int) -> Int { cells + (swaps && resident < cells ? resident : 0) }
 
     var isFree: Bool { seats.isEmpty }
     /// Whether it may get something to run or to hold.

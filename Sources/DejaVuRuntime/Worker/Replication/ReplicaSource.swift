@@ -185,7 +185,10 @@ final class ReplicaSource {
         case .refused(_, let sequence, let error), .delayed(_, let sequence, let error):
             core.logger.debug("a frame was not taken", metadata: ["sequence": "\(sequence)", "error": "\(error)"])
         case .sourceLowered(let sequence, _, _, let error):
-            core.logger.error("rows are gone", metadata: ["sequence": "\(sequence)", "error": "\(error)"])
+            // The sequence may have been released while its rows were to be read.
+            core.logger.log(
+                level: error.code == .notFound ? .debug : .error, "rows are gone",
+                metadata: ["sequence": "\(sequence)", "error": "\(error)"])
         }
     }
 }
