@@ -69,6 +69,8 @@ extension World {
             !epoch.begun.contains(entry.sequence.rawValue), let record = sequences[entry.sequence.rawValue]
         else { return }
         answers[pass.pipeline.rawValue]?.begun.insert(entry.sequence.rawValue)
+        // What a client that has left would have is not kept; a sequence may go on without it.
+        guard clients.index(of: record.request) == nil || clients.isPresent(record.request) else { return }
         let outputs = clients.index(of: record.request).map {
             clients.entries[$0].choices[record.choice].served
         }
