@@ -12,7 +12,9 @@ import time
 from lib import options, results, stats
 from lib.processes import Server, cpu_seconds, pss_bytes
 
-PARTS = ["streams", "stages", "idle", "memory"]
+PARTS = ["streams", "sampled", "stages", "idle", "memory"]
+# As many clients ask; without it llama-server adds filters of its own.
+SAMPLING = {"temperature": 0.8, "top_p": 0.95, "top_k": 0, "min_p": 0}
 
 
 def our_server(given, *more):
@@ -27,13 +29,15 @@ def llama_server(given, slots):
                    threads, "--no-cache-prompt", "-cram", "0", "-sps", "0", "--no-webui"], ready_path="/health")
 
 
-def load(given, url, streams, requests):
+def load(given, url, streams, requests, sampling=None):
     """One run of our load generator; its report without the samples."""
+    body = dict(sampling or {})
+    temperature = body.pop("temperature", 0)
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         command = [*shlex.split(given.generator or given.dejavu + " bench"), "serve", "--url", url, "--concurrency",
                    str(streams), "--requests", str(requests), "--warm-up", str(streams), "--prompt-tokens",
-                   str(given.prompt_tokens), "--output-tokens", str(given.output_tokens), "--extra-body",
-                   '{"cache_prompt":false}', "--json", file.name]
+                   str(given.prompt_tokens), "--output-tokens", str(given.output_tokens), "--temperature",
+                   str(temperature), "--extra-body", json.dumps({"cache_prompt": False, **body}), "--json", file.name]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         report = json.loads(pathlib.Path(file.name).read_text())
     if report["completedCount"] != report["requestCount"] or report["lengthMismatchCount"]:
@@ -42,22 +46,29 @@ def load(given, url, streams, requests):
     return report
 
 
-def streams_rows(given):
+def against_llama(given, name, streams, sampling=None):
+    print(name, file=sys.stderr)
+    with our_server(given) as ours, llama_server(given, streams) as theirs:
+        urls = {"ours": ours.url, "theirs": theirs.url}
+        requests = max(given.requests, 2 * streams)
+        samples = stats.interleaved(lambda side: load(given, urls[side], streams, requests, sampling), list(urls),
+                                    given.pairs)
     rows = []
-    for streams in given.streams:
-        print(f"{streams} streams", file=sys.stderr)
-        with our_server(given) as ours, llama_server(given, streams) as theirs:
-            urls = {"ours": ours.url, "theirs": theirs.url}
-            requests = max(given.requests, 2 * streams)
-            samples = stats.interleaved(lambda side: load(given, urls[side], streams, requests), list(urls),
-                                        given.pairs)
-        for what, pick, at_least in [
-                ("output tok/s", lambda r: r["outputTokensPerSecond"], True),
-                ("median first token, ms", lambda r: r["timeToFirstToken"]["p50"] * 1000, False),
-                ("median inter-token, ms", lambda r: r["interToken"]["p50"] * 1000, False)]:
-            row = stats.compare(*([pick(r) for r in samples[side]] for side in ("ours", "theirs")), 1.0, at_least)
-            rows.append({"what": f"{streams} streams: {what}", **row})
+    for what, pick, at_least in [
+            ("output tok/s", lambda r: r["outputTokensPerSecond"], True),
+            ("median first token, ms", lambda r: r["timeToFirstToken"]["p50"] * 1000, False),
+            ("median inter-token, ms", lambda r: r["interToken"]["p50"] * 1000, False)]:
+        row = stats.compare(*([pick(r) for r in samples[side]] for side in ("ours", "theirs")), 1.0, at_least)
+        rows.append({"what": f"{name}: {what}", **row})
     return rows
+
+
+def streams_rows(given):
+    return [row for streams in given.streams for row in against_llama(given, f"{streams} streams", streams)]
+
+
+def sampled_rows(given):
+    return against_llama(given, "8 streams, temperature 0.8, top-p 0.95", 8, SAMPLING)
 
 
 def bench_speed(given):

@@ -1,40 +1,61 @@
 import DejaVuCore
 import Foundation
 
-/// What reduces the candidates, and the draw among the rest. Each keeps at least one.
+/// What reduces the candidates, and the draw among the rest. Each keeps at least one, and their order.
 enum CandidateFilter {
-    /// Top-p (Holtzman et al. 2020): the smallest leading part that reaches a share of the mass. The candidates are
-    /// in falling order.
-    static func leading(_ candidates: inout [Candidate], mass: Double) {
-        let wanted = candidates.reduce(0) { $0 + $1.weight } * mass
-        var sum = 0.0
-        for index in candidates.indices {
-            sum += candidates[index].weight
-            if sum >= wanted {
-                candidates.removeSubrange((index + 1)...)
-                return
-            }
-        }
+    /// Top-p (Holtzman et al. 2020): the smallest set of the most likely that reaches so much mass.
+    static func mostLikely(_ candidates: inout [Candidate], mass: Double) {
+        let last = lastNeeded(candidates, mass: mass, weight: \.weight, precedes: Candidate.isMoreLikely)
+        if let last { candidates.removeAll { Candidate.isMoreLikely(last, $0) } }
     }
 
     /// Locally typical sampling (Meister et al. 2022): the smallest set that reaches a share of the mass, of the
-    /// tokens whose surprise is nearest to the entropy. Leaves the candidates in falling order.
+    /// tokens whose surprise is nearest to the entropy.
     static func typical(_ candidates: inout [Candidate], mass: Double) {
         let total = candidates.reduce(0) { $0 + $1.weight }
         let entropy = candidates.reduce(0.0) { sum, candidate in
             let probability = candidate.weight / total
             return probability > 0 ? sum - probability * log(probability) : sum
         }
-        var ranked = candidates.map { candidate in
-            (distance: abs(-log(candidate.weight / total) - entropy), candidate: candidate)
-        }
-        ranked.sort { a, b in
+        func precedes(_ a: Ranked, _ b: Ranked) -> Bool {
             a.distance != b.distance ? a.distance < b.distance : a.candidate.token < b.candidate.token
         }
-        var kept = ranked.map(\.candidate)
-        leading(&kept, mass: mass)
-        kept.sort(by: Candidate.isMoreLikely)
-        candidates = kept
+        var ranked = candidates.map { Ranked(distance: abs(-log($0.weight / total) - entropy), candidate: $0) }
+        let last = lastNeeded(ranked, mass: mass * total, weight: \.candidate.weight, precedes: precedes)
+        if let last { ranked.removeAll { precedes(last, $0) } }
+        candidates = ranked.map(\.candidate)
+    }
+
+    private struct Ranked {
+        let distance: Double
+        let candidate: Candidate
+    }
+
+    /// The last one of the smallest leading part that reaches so much mass; nil if it takes them all. Found by dividing
+    /// again and again (Hoare 1961): to sort a vocabulary takes longer than a step of a small model.
+    private static func lastNeeded<Element>(
+        _ elements: [Element], mass: Double, weight: (Element) -> Double, precedes: (Element, Element) -> Bool
+    ) -> Element? {
+        var undecided = elements
+        var sum = 0.0
+        while undecided.count > 64 {
+            let pivot = undecided[undecided.count / 2]
+            let before = undecided.filter { precedes($0, pivot) }
+            let part = before.reduce(0) { $0 + weight($1) }
+            if !before.isEmpty, sum + part >= mass {
+                undecided = before
+            } else {
+                sum += part + weight(pivot)
+                if sum >= mass { return pivot }
+                undecided.removeAll { !precedes(pivot, $0) }
+            }
+        }
+        undecided.sort(by: precedes)
+        for element in undecided {
+            sum += weight(element)
+            if sum >= mass { return element }
+        }
+        return nil
     }
 
     /// The candidate at which the running sum of weights passes `unit` of the whole.
@@ -48,11 +69,4 @@ enum CandidateFilter {
         }
         return last.token
     }
-}
-
-func logSumOfExponentials(_ logits: UnsafeBufferPointer<Float>) -> Double {
-    let greatest = Double(maximum(logits))
-    var sum = 0.0
-    for logit in logits { sum += exp(Double(logit) - greatest) }
-    return greatest + log(sum)
 }

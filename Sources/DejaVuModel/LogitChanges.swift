@@ -1,4 +1,5 @@
 import DejaVuCore
+import Foundation
 
 /// What changes logits before anything is chosen: bias and penalties.
 enum LogitChanges {
@@ -44,9 +45,12 @@ struct LogprobReport {
     /// The most likely tokens, most likely first.
     let alternatives: [TokenWeight]
 
-    init(logits: [Float], count: Int) {
+    /// - Parameter weights: to work in.
+    init(logits: [Float], count: Int, _ weights: inout TokenWeights) {
         self.logits = logits
-        normalizer = logits.withUnsafeBufferPointer { logSumOfExponentials($0) }
+        let greatest = logits.withUnsafeBufferPointer { maximum($0) }
+        logits.withUnsafeBufferPointer { weights.set($0, greatest: greatest, inverse: 1) }
+        normalizer = Double(greatest) + log(weights.total)
         let best = count == 0 ? [] : logits.withUnsafeBufferPointer { mostLikely(min(count, logits.count), of: $0) }
         let normalizer = normalizer
         alternatives = best.map { TokenWeight(token: $0.token, weight: Float(Double($0.logit) - normalizer)) }

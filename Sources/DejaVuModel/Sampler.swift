@@ -3,11 +3,12 @@ import Foundation
 
 /// Chooses tokens. A function of (logits, history, seed, position): it keeps memory to work in, but no state.
 ///
-/// Order: logit bias, penalties, temperature, top-k, typical, top-p, min-p, draw. Probabilities are summed in Double,
-/// over candidates by falling logit and rising id, or by id alone where no filter is on.
+/// Order: logit bias, penalties, temperature, top-k, typical, top-p, min-p, draw. Probabilities are summed in a fixed
+/// order: over candidates by falling logit and rising id behind top-k, by rising id otherwise.
 package struct Sampler {
     private let vocabularySize: Int
     private var candidates: [Candidate] = []
+    private var weights = TokenWeights()
 
     package init(vocabularySize: Int) { self.vocabularySize = vocabularySize }
 
@@ -22,7 +23,7 @@ package struct Sampler {
         guard logits.withUnsafeBufferPointer({ isFinite($0) }) else {
             throw DejaVuError(.internalError, "non-finite logits for \(sequence)", subject: "logits")
         }
-        let report = parameters.topLogprobs.map { LogprobReport(logits: logits, count: $0) }
+        let report = parameters.topLogprobs.map { LogprobReport(logits: logits, count: $0, &weights) }
         LogitChanges.apply(parameters, history: history, promptCount: promptCount, to: &logits)
         let token: TokenID
         if parameters.temperature == 0 {
@@ -37,33 +38,56 @@ package struct Sampler {
     }
 
     private mutating func draw(_ logits: [Float], _ parameters: SamplingParameters, _ unit: Double) -> TokenID {
-        let inverse = 1 / Double(parameters.temperature)
         let greatest = logits.withUnsafeBufferPointer { maximum($0) }
-        let keepsAll = parameters.topP >= 1 && parameters.typicalP >= 1
-        if parameters.topK > 0 && parameters.topK < vocabularySize {
+        let inverse = min(1 / parameters.temperature, Self.inverseMax)
+        let hasTopK = parameters.topK > 0 && parameters.topK < vocabularySize
+        candidates.removeAll(keepingCapacity: true)
+        if hasTopK {
             candidates = logits.withUnsafeBufferPointer { mostLikely(parameters.topK, of: $0) }
-        } else {
-            // What is e^-40 times as likely as the best adds nothing to a sum in Double that starts at 1.
-            let floor = Float(Double(greatest) - 40 / inverse)
-            candidates.removeAll(keepingCapacity: true)
-            logits.withUnsafeBufferPointer { all in
-                for index in all.indices where all[index] >= floor {
-                    candidates.append(Candidate(token: TokenID(index), logit: all[index]))
-                }
+            for index in candidates.indices {
+                candidates[index].weight = exp((Double(candidates[index].logit) - Double(greatest)) * Double(inverse))
             }
-            if !keepsAll { candidates.sort(by: Candidate.isMoreLikely) }
-        }
-        for index in candidates.indices {
-            candidates[index].weight = exp((Double(candidates[index].logit) - Double(greatest)) * inverse)
+        } else {
+            logits.withUnsafeBufferPointer { weights.set($0, greatest: greatest, inverse: inverse) }
+            if parameters.typicalP < 1 {
+                _ = weights.collect(atLeast: Self.weightMin, of: logits, into: &candidates)
+            } else if parameters.topP < 1 {
+                collectLeading(mass: Double(parameters.topP), of: logits)
+            } else if parameters.minP > 0 {
+                _ = weights.collect(atLeast: parameters.minP, of: logits, into: &candidates)
+            } else {
+                return weights.draw(unit)
+            }
         }
         if parameters.typicalP < 1 { CandidateFilter.typical(&candidates, mass: Double(parameters.typicalP)) }
-        if parameters.topP < 1 { CandidateFilter.leading(&candidates, mass: Double(parameters.topP)) }
+        if parameters.topP < 1 {
+            // A share of what the filters before it have left.
+            let isFirst = !hasTopK && parameters.typicalP >= 1
+            let whole = isFirst ? weights.total : candidates.reduce(0) { $0 + $1.weight }
+            CandidateFilter.mostLikely(&candidates, mass: Double(parameters.topP) * whole)
+        }
         if parameters.minP > 0 {
             let least = Double(parameters.minP) * (candidates.map(\.weight).max() ?? 0)
             candidates.removeAll { $0.weight < least }
         }
         return CandidateFilter.draw(candidates, unit)
     }
+
+    /// Some of the most likely tokens, so many that they have that share of the mass.
+    private mutating func collectLeading(mass: Double, of logits: [Float]) {
+        var least: Float = 1 / 4
+        while true {
+            candidates.removeAll(keepingCapacity: true)
+            let sum = weights.collect(atLeast: least, of: logits, into: &candidates)
+            if sum >= mass * weights.total || least == 0 { break }
+            least = least < Self.weightMin ? 0 : least / 4
+        }
+    }
+
+    /// A temperature below this one is as good as this one, and its inverse is finite.
+    private static let inverseMax: Float = 1e30
+    /// What is less likely than that beside the most likely adds nothing to a sum in Double that starts at 1.
+    private static let weightMin: Float = 4e-18
 }
 
 /// A token that may be drawn.
@@ -71,11 +95,12 @@ struct Candidate {
     let token: TokenID
     let logit: Float
     /// Its probability times a constant.
-    var weight = 0.0
+    var weight: Double
 
-    init(token: TokenID, logit: Float) {
+    init(token: TokenID, logit: Float, weight: Double = 0) {
         self.token = token
         self.logit = logit
+        self.weight = weight
     }
 
     static func isMoreLikely(_ a: Candidate, _ b: Candidate) -> Bool {
@@ -110,6 +135,14 @@ func maximum(_ values: UnsafeBufferPointer<Float>) -> Float {
         { $0.max() })
 }
 
+/// Of the lanes; `max()` of the standard library goes through them one by one.
+func largest(_ values: SIMD16<Float>) -> Float {
+    let eight = values.lowHalf.replacing(with: values.highHalf, where: values.highHalf .> values.lowHalf)
+    let four = eight.lowHalf.replacing(with: eight.highHalf, where: eight.highHalf .> eight.lowHalf)
+    let two = four.lowHalf.replacing(with: four.highHalf, where: four.highHalf .> four.lowHalf)
+    return max(two.x, two.y)
+}
+
 /// The index of the largest value; of equal ones the lowest.
 func argmax(_ values: UnsafeBufferPointer<Float>) -> TokenID {
     let greatest = maximum(values)
@@ -121,7 +154,17 @@ func mostLikely(_ count: Int, of logits: UnsafeBufferPointer<Float>) -> [Candida
     // A heap whose root is the least likely one that is kept.
     var heap: [Candidate] = []
     heap.reserveCapacity(count)
-    for index in logits.indices {
+    let bytes = UnsafeRawBufferPointer(logits)
+    var index = 0
+    while index < logits.count {
+        // Few of them get in.
+        if heap.count == count, index + 16 <= logits.count,
+            largest(bytes.loadUnaligned(fromByteOffset: 4 * index, as: SIMD16<Float>.self)) < heap[0].logit
+        {
+            index += 16
+            continue
+        }
+        defer { index += 1 }
         let candidate = Candidate(token: TokenID(index), logit: logits[index])
         if heap.count < count {
             heap.append(candidate)

@@ -115,6 +115,53 @@ struct SamplerTests {
         }
     }
 
+    /// The likeliest that reach the share, by id; and what the draw takes of them.
+    private func slowTopP(_ logits: [Float], _ share: Double, position: Int) -> Int {
+        let order = logits.indices.sorted { logits[$0] != logits[$1] ? logits[$0] > logits[$1] : $0 < $1 }
+        let weights = logits.map { exp(Double($0) - Double(logits[order[0]])) }
+        let wanted = weights.reduce(0, +) * share
+        var kept: [Int] = []
+        var sum = 0.0
+        for index in order where sum < wanted || kept.isEmpty {
+            kept.append(index)
+            sum += weights[index]
+        }
+        let drawn = counterBasedUnit(seed: 5, position: position) * sum
+        var running = 0.0
+        return kept.sorted().first {
+            running += weights[$0]
+            return running > drawn
+        } ?? 0
+    }
+
+    @Test(arguments: [0.0, 0.01, 0.5, 0.9, 0.99, 0.9999])
+    func topP_onALargeVocabulary_equalsASlowReading(share: Double) throws {
+        var random = SeededGenerator(seed: 4)
+        let logits = (0..<5003).map { _ in Float(Int(random.nextUnit() * 12 * 64)) / 64 }
+        for position in 1...20 {
+            let chosen = parameters { $0.topP = Float(share) }
+            let token = try sample(logits, chosen, history: [TokenID](repeating: 0, count: position)).token
+            #expect(Int(token) == slowTopP(logits, Double(Float(share)), position: position))
+        }
+    }
+
+    @Test func draw_withoutFilters_onALargeVocabulary_equalsASlowReading() throws {
+        var random = SeededGenerator(seed: 6)
+        let logits = (0..<5003).map { _ in Float(random.nextUnit() * 12) }
+        for position in 1...50 {
+            let history = [TokenID](repeating: 0, count: position)
+            let token = try sample(logits, parameters { _ in }, history: history).token
+            #expect(Int(token) == slowTopP(logits, 1, position: position))
+        }
+    }
+
+    @Test func temperature_extreme_isGreedyOrFlat() throws {
+        let logits = (0..<300).map { Float($0 % 100) }
+        #expect(try sample(logits, parameters { $0.temperature = .leastNonzeroMagnitude }).token % 100 == 99)
+        let flat = try shares([-1e38, 1e38, 0], parameters { $0.temperature = .greatestFiniteMagnitude }, draws: 300)
+        #expect(flat.allSatisfy { $0 > 0.1 })
+    }
+
     @Test func logitBias_large_decides() throws {
         let biased = parameters {
             $0.temperature = 0
