@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,6 +10,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -102,6 +104,18 @@ int clinux_allowed_cpu(int from) {
 }
 
 int clinux_name_thread(const char *name) { return result(prctl(PR_SET_NAME, name, 0, 0, 0)); }
+
+int clinux_give_way(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    if (!tasks) return -errno;
+    int failure = 0;
+    for (struct dirent *task; (task = readdir(tasks));) {
+        int thread = atoi(task->d_name);
+        if (thread > 0 && setpriority(PRIO_PROCESS, (id_t)thread, 19)) failure = -errno;
+    }
+    closedir(tasks);
+    return failure;
+}
 
 int clinux_set_timer_slack(unsigned long nanoseconds) {
     return result(prctl(PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0));

@@ -30,7 +30,8 @@ struct SortedMap<Key: Comparable & Sendable, Value: Sendable>: Sendable {
     subscript(key: Key) -> Value? { index(of: key).map { values[$0] } }
 
     subscript(at index: Int) -> Value {
-        get { values[index] }
+        // Values are large: one who reads a part must not pay for a copy.
+        _read { yield values[index] }
         _modify { yield &values[index] }
     }
 

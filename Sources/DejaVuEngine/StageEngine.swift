@@ -38,7 +38,7 @@ public enum StageOutput: Sendable {
     case sampled([SampledToken])
 }
 
-/// Runs passes over one stage. Confined to the thread that made it.
+/// Runs passes over one stage. Used by one thread at a time; who makes it may hand it to another.
 ///
 /// Guarantees row invariance: the bits of a row depend on its sequence's tokens up to it alone. A pass that starts
 /// below the stage's watermark leaves the committed rows as they are and attends to them.

@@ -3,7 +3,7 @@ package import DejaVuEngine
 import DejaVuGGML
 package import DejaVuGGUF
 
-/// Runs a stage of a model with ggml. Confined to the thread that made it.
+/// Runs a stage of a model with ggml. Used by one thread at a time.
 ///
 /// Row invariance on the CPU: the reference products are used in shapes in which each row is computed alone (some
 /// never with a single row, see `StageWeights.needsRowPairs`), norms, rotation and activation work row by row,

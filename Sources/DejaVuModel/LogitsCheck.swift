@@ -4,7 +4,7 @@ package import DejaVuGGUF
 
 /// Computes the logits of texts that are given, for comparisons with other implementations (`Tools/verify-tokens.py`).
 ///
-/// Confined to the thread that made it, as the engine is.
+/// Used by one thread at a time, as the engine is.
 package final class LogitsCheck {
     private let engine: GGMLStageEngine
     private let cellCount: Int

@@ -131,8 +131,7 @@ extension Scenario.FaultKind {
 }
 
 extension World {
-    func role(of slot: Int) -> Role {
-        let status = controller.status(at: now)
+    func role(of slot: Int, in status: ClusterStatus) -> Role {
         guard let id = processes[slot].link, let worker = status.workers.first(where: { $0.id == id }) else {
             return .idle
         }
@@ -153,8 +152,7 @@ extension World {
         return lag <= usual ? .holder : .filling
     }
 
-    var phase: Phase {
-        let status = controller.status(at: now)
+    static func phase(of status: ClusterStatus) -> Phase {
         if status.pipelines.contains(where: { $0.state != .serving && $0.epoch > Epoch(0) }) { return .recovering }
         guard status.pipelines.contains(where: { !$0.microbatches.isEmpty }) else { return .quiet }
         let prompts = status.pipelines.flatMap(\.microbatches).contains { $0.rows > $0.sequences }

@@ -12,14 +12,23 @@ extension Scenario {
         case poisoned
     }
 
+    /// What is drawn for a seed. Each adds to the one before, so that seeds that were kept stay what they were.
+    package enum Rules: Int, Hashable, Codable, Sendable {
+        /// Load and faults by chance.
+        case plain
+        /// Stormy ones get faults that reach what chance alone seldom does.
+        case aimed
+        /// At least 20 requests, and in storms at least 3 faults.
+        case crowded
+    }
+
     /// The scenario of a seed: the same in every process.
-    ///
-    /// - Parameter aims: whether stormy ones get faults that reach what chance alone seldom does.
-    package static func drawn(seed: UInt64, aims: Bool = true) -> Scenario {
+    package static func drawn(seed: UInt64, by rules: Rules = .crowded) -> Scenario {
         var random = SeededGenerator(seed: seed)
         let weather: Weather = random.chance(0.35) ? .calm : random.chance(0.85) ? .stormy : .poisoned
         var scenario = Scenario.drawn(seed: seed, weather: weather)
-        if aims, weather == .stormy { addAimedFaults(&scenario) }
+        if rules == .crowded { crowd(&scenario) }
+        if rules != .plain, weather == .stormy { addAimedFaults(&scenario, rules) }
         return scenario
     }
 
@@ -111,13 +120,28 @@ extension Scenario {
         }
     }
 
+    /// More of the same clients, within the same time.
+    private static func crowd(_ scenario: inout Scenario) {
+        var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x63_726F_7764))
+        let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
+        while scenario.clients.count < requestCountMin {
+            scenario.clients.append(
+                client(&random, scenario.clients.count, within: span, scenario.configuration))
+        }
+    }
+
+    private static let requestCountMin = 20
+    private static let faultCountMin = 3
+
     /// Any kind upon any role. Drawn apart, so that the rest stays what it was.
-    private static func addAimedFaults(_ scenario: inout Scenario) {
+    private static func addAimedFaults(_ scenario: inout Scenario, _ rules: Rules) {
         var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x61_696D_6564))
         let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
         // What is short or rare is aimed at more often.
         let roles = Role.allCases + [.filling, .filling, .filling, .filling, .holder, .holder, .loading, .sourceOfNew]
-        for _ in 0..<random.next(below: 8) {
+        let drawn = random.next(below: 8)
+        let count = rules == .aimed ? drawn : max(drawn, faultCountMin - scenario.faults.count)
+        for _ in 0..<count {
             var fault = Fault(
                 at: Instant.zero + .milliseconds(Int64(random.next(below: span + 500))), worker: 0,
                 kind: kind(random.next(below: FaultKind.drawnCount), &random),
@@ -164,32 +188,36 @@ extension Scenario {
         let count = random.next(in: 1...24)
         let span = random.next(in: 1...8000)
         var clients: [Client] = []
-        for index in 0..<count {
-            let at = Instant.zero + .milliseconds(Int64(random.next(below: span)))
-            let context = configuration.limits.contextLength
-            let prompt = random.chance(0.05) ? random.next(in: 1...(context + 10)) : random.next(in: 1...(context / 2))
-            var sampling = SamplingParameters()
-            sampling.temperature = random.chance(0.5) ? 0 : 1
-            sampling.seed = random.next()
-            let outputs: Int? = random.chance(0.2) ? nil : random.next(in: 1...60)
-            let patient = random.chance(0.85)
-            let request = Request(
-                id: RequestID(UInt64(index + 1)),
-                prompt: (0..<prompt).map { _ in TokenID(random.next(below: configuration.vocabularyCount)) },
-                choiceCount: random.chance(0.2) ? random.next(in: 2...4) : 1, sampling: sampling,
-                outputCountMax: outputs,
-                stopTokens: random.chance(0.3) ? (0..<20).map { TokenID($0 * 50) } : [],
-                deadline: at + (patient ? .seconds(600) : .milliseconds(Int64(random.next(in: 1...5000)))))
-            var client = Client(at: at, request: request)
-            if random.chance(0.15) { client.cancelAt = at + .milliseconds(Int64(random.next(in: 0...3000))) }
-            if random.chance(0.1) { client.finishAfter = random.next(in: 1...20) }
-            clients.append(client)
-        }
+        for index in 0..<count { clients.append(client(&random, index, within: span, configuration)) }
         if weather == .poisoned {
             let victim = random.next(below: count)
             clients[victim].poisonedPosition = random.next(below: clients[victim].request.prompt.count)
         }
         return clients
+    }
+
+    private static func client(
+        _ random: inout SeededGenerator, _ index: Int, within span: Int, _ configuration: ControllerConfiguration
+    ) -> Client {
+        let at = Instant.zero + .milliseconds(Int64(random.next(below: span)))
+        let context = configuration.limits.contextLength
+        let prompt = random.chance(0.05) ? random.next(in: 1...(context + 10)) : random.next(in: 1...(context / 2))
+        var sampling = SamplingParameters()
+        sampling.temperature = random.chance(0.5) ? 0 : 1
+        sampling.seed = random.next()
+        let outputs: Int? = random.chance(0.2) ? nil : random.next(in: 1...60)
+        let patient = random.chance(0.85)
+        let request = Request(
+            id: RequestID(UInt64(index + 1)),
+            prompt: (0..<prompt).map { _ in TokenID(random.next(below: configuration.vocabularyCount)) },
+            choiceCount: random.chance(0.2) ? random.next(in: 2...4) : 1, sampling: sampling,
+            outputCountMax: outputs,
+            stopTokens: random.chance(0.3) ? (0..<20).map { TokenID($0 * 50) } : [],
+            deadline: at + (patient ? .seconds(600) : .milliseconds(Int64(random.next(in: 1...5000)))))
+        var client = Client(at: at, request: request)
+        if random.chance(0.15) { client.cancelAt = at + .milliseconds(Int64(random.next(in: 0...3000))) }
+        if random.chance(0.1) { client.finishAfter = random.next(in: 1...20) }
+        return client
     }
 
     private static func faults(_ random: inout SeededGenerator, workers: Int, span: Int) -> [Fault] {

@@ -18,6 +18,11 @@ struct SimulatedProcess: Sendable {
         case release(EngineID, SequenceID)
         case releaseLanded(EngineID, SequenceID)
         case compute(EngineID, Pass, [UInt64]?)
+
+        /// The replica that it loads.
+        var loadedReplica: ReplicaID? {
+            if case .loadReplica(let assignment) = self { assignment.id } else { nil }
+        }
     }
     /// A stage's engine, and what it copies to holders.
     struct Stage: Sendable {
@@ -66,6 +71,12 @@ struct SimulatedProcess: Sendable {
     /// The last places that the controller told it, as they arrived, one for each stage.
     var told: [StageAssignment] = []
     var jobs: [Job] = []
+    /// What is to be loaded beside that, one after the other; the first is under way.
+    var loads: [Job] = []
+    /// Whether nobody wants the first of them any more.
+    var isLoadInVain = false
+    /// Replicas that are to become stages as soon as they are there.
+    var promotions: [ReplicaID: EngineID] = [:]
     var jobRunning = false
     var jobStarted = Instant.zero
     var jobEnded = Instant.zero
@@ -113,7 +124,7 @@ struct SimulatedProcess: Sendable {
         return RowsHandle(handleCount)
     }
 
-    func stage(_ id: EngineID) -> Int? { stages.firstIndex { $0.id == id } }
+    func stage(_ id: EngineID) -> Int? { stages.indices.first { stages[$0].id == id } }
     /// Where the link with this serial is.
     func bulk(_ serial: UInt64) -> (stage: Int, link: Int)? {
         for index in stages.indices {
@@ -124,12 +135,12 @@ struct SimulatedProcess: Sendable {
 
     /// The cells of that address, if the sequence is open there.
     func store(of sequence: SequenceID, at address: StoreAddress) -> StorePlace? {
-        func has(_ store: SimulatedStore) -> Bool {
-            store.ledger.ticket(of: sequence) != nil && store.pipeline == address.pipeline
-                && store.layers == address.layers
+        func has(_ place: StorePlace) -> Bool {
+            self[place].pipeline == address.pipeline && self[place].layers == address.layers
+                && self[place].ledger.ticket(of: sequence) != nil
         }
-        if let index = stages.firstIndex(where: { has($0.store) }) { return .stage(index) }
-        return replicas.firstIndex(where: has).map { .replica($0) }
+        if let index = stages.indices.first(where: { has(.stage($0)) }) { return .stage(index) }
+        return replicas.indices.first { has(.replica($0)) }.map { .replica($0) }
     }
 
     /// All that hold something here.
@@ -141,10 +152,10 @@ struct SimulatedProcess: Sendable {
     }
 
     subscript(place: StorePlace) -> SimulatedStore {
-        get {
+        _read {
             switch place {
-            case .stage(let index): stages[index].store
-            case .replica(let index): replicas[index]
+            case .stage(let index): yield stages[index].store
+            case .replica(let index): yield replicas[index]
             }
         }
         _modify {

@@ -19,19 +19,30 @@ package enum SimulationSweep {
         /// Sequences that were brought back to a device, as far as its process lived to the end.
         package internal(set) var fetches = 0
         package internal(set) var failures: [Failure] = []
+
+        package init() {}
+
+        package static func += (left: inout Result, right: Result) {
+            left.seeds += right.seeds
+            left.events += right.events
+            left.totals += right.totals
+            left.coverage += right.coverage
+            left.fetches += right.fetches
+            left.failures += right.failures
+        }
     }
 
     /// - Parameters:
-    ///   - aims: see `Scenario.drawn`.
     ///   - failuresMax: ends the sweep early.
     ///   - starting: is told of each seed before it runs, so that a crash can be traced to one.
     package static func run(
-        seeds: Range<UInt64>, aims: Bool = true, failuresMax: Int = 3, starting: (UInt64) -> Void = { _ in }
+        seeds: Range<UInt64>, by rules: Scenario.Rules = .crowded, failuresMax: Int = 3,
+        starting: (UInt64) -> Void = { _ in }
     ) throws(DejaVuError) -> Result {
         var result = Result()
         for seed in seeds {
             starting(seed)
-            let scenario = Scenario.drawn(seed: seed, aims: aims)
+            let scenario = Scenario.drawn(seed: seed, by: rules)
             var world = try World(scenario)
             world.run()
             result.seeds += 1

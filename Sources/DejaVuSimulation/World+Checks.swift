@@ -156,9 +156,7 @@ extension World {
 
     /// Ready means that a token crossed all stages recently.
     mutating func checkReadiness() {
-        guard eventCount % 16 == 0 else { return }
-        let status = controller.status(at: now)
-        guard status.ready else { return }
+        guard eventCount % 16 == 0, controller.isReady(at: now) else { return }
         let window = scenario.configuration.limits.readyWindow
         guard let lastCrossing, now - lastCrossing <= window + .seconds(1) else {
             note("ready, but no token has crossed all stages for longer than \(window)")

@@ -49,11 +49,13 @@ extension World {
         case .dismiss(let id, let reason):
             tell("controller dismisses \(id): \(reason)")
             if !stopped, !isExplained(reason) { note("\(id) was dismissed without need: \(reason)") }
-            for place in stagePlaces(of: id) { holdings[place] = nil }
-            for replica in replicasHeld.removeValue(forKey: id.rawValue) ?? [] {
-                replicaHoldings[replica.id.rawValue] = nil
-            }
+            forgetHoldings(of: id)
             dismiss(id)
+        case .parted(let id):
+            tell("\(id) has left")
+            forgetHoldings(of: id)
+            // If only its link was cut it comes back, to be told once more.
+            if let owner = owners[id.rawValue], processes[owner.slot].link == id { cutLink(owner.slot) }
         case .admitted(let request): note(clients.admitted(request))
         case .emit(let request, let choice, let token):
             note(clients.emitted(request, choice: choice, token))
@@ -94,6 +96,13 @@ extension World {
         if case .refused = message, !controller.hasStopped { note("\(id) was refused") }
         queue.push(
             .toWorker(slot: owner.slot, generation: owner.generation, link: id, .message(term, message)), at: at)
+    }
+
+    private mutating func forgetHoldings(of id: WorkerID) {
+        for place in stagePlaces(of: id) { holdings[place] = nil }
+        for replica in replicasHeld.removeValue(forKey: id.rawValue) ?? [] {
+            replicaHoldings[replica.id.rawValue] = nil
+        }
     }
 
     private mutating func dismiss(_ id: WorkerID) {

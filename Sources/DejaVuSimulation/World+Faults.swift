@@ -7,7 +7,8 @@ extension World {
     mutating func aim(_ index: Int) {
         let fault = scenario.faults[index]
         guard let target = fault.target else { return strike(fault, fault.worker) }
-        if let slot = processes.indices.first(where: { processes[$0].alive && role(of: $0) == target }) {
+        let status = controller.status(at: now)
+        if let slot = processes.indices.first(where: { processes[$0].alive && role(of: $0, in: status) == target }) {
             queue.push(.aimed(index, slot: slot), at: now + fault.wait)
         } else if fault.isPatient, target.comesUnheard {
             if now - fault.at < .seconds(10) { queue.push(.fault(index), at: now + .milliseconds(25)) }
@@ -48,7 +49,7 @@ extension World {
 
     mutating func strike(_ fault: Scenario.Fault, _ slot: Int) {
         if case .crashController(let time) = fault.kind {
-            if hasController { coverage.count(fault.kind, role(of: slot), phase) }
+            if hasController { count(fault.kind, slot) }
             return crashController(for: time)
         }
         if case .pauseController(let time) = fault.kind {
@@ -58,7 +59,7 @@ extension World {
         }
         guard processes[slot].alive else { return }
         tell("fault at process \(slot): \(fault.kind)")
-        coverage.count(fault.kind, role(of: slot), phase)
+        count(fault.kind, slot)
         switch fault.kind {
         case .crash: crash(slot)
         case .vanish: end(slot, quietly: true)
@@ -87,6 +88,11 @@ extension World {
         case .staleOrder: staleOrder(slot)
         case .pauseController, .crashController: break
         }
+    }
+
+    private mutating func count(_ kind: Scenario.FaultKind, _ slot: Int) {
+        let status = controller.status(at: now)
+        coverage.count(kind, role(of: slot, in: status), Self.phase(of: status))
     }
 
     /// From a controller that does not know that its reign is over.

@@ -12,16 +12,56 @@ extension World {
         case .release(let engine, let sequence): release(slot, engine, sequence)
         case .releaseLanded(let engine, let sequence): releaseLanded(slot, engine, sequence)
         case .adopt(let engine, let record, let ticket): adopt(slot, engine, record, ticket)
-        case .unload(let engine): unload(slot, engine)
-        case .dropReplica(let id): processes[slot].replicas.removeAll { $0.replica == id }
+        case .load, .loadReplica:
+            processes[slot].loads.append(job)
+            if processes[slot].loads.count == 1 { beginLoad(slot) }
+        case .unload(let engine):
+            unload(slot, engine)
+            forgetLoads(slot) { if case .load(engine, _) = $0 { true } else { false } }
+            processes[slot].promotions = processes[slot].promotions.filter { $0.value != engine }
+        case .dropReplica(let id):
+            processes[slot].replicas.removeAll { $0.replica == id }
+            forgetLoads(slot) { $0.loadedReplica == id }
         case .openReplica(let id, let record, let cells, let ticket): openReplica(slot, id, record, cells, ticket)
         case .releaseReplica(let id, let sequence): releaseReplica(slot, id, sequence)
         case .promote(let id, let engine): promote(slot, id, engine)
-        case .load, .loadReplica, .compute: preconditionFailure("a job that takes time was done at once")
+        case .compute: preconditionFailure("a job that takes time was done at once")
         }
     }
 
-    mutating func finishReplicaLoad(_ slot: Int, _ assignment: ReplicaAssignment) {
+    // MARK: Loading
+
+    private mutating func beginLoad(_ slot: Int) {
+        guard processes[slot].alive, !processes[slot].loads.isEmpty else { return }
+        queue.push(
+            .loadDone(slot: slot, generation: processes[slot].generation), at: now + scenario.workers[slot].loadTime)
+    }
+
+    private mutating func forgetLoads(_ slot: Int, _ isUnwanted: (SimulatedProcess.Job) -> Bool) {
+        let loads = processes[slot].loads
+        if let first = loads.first, isUnwanted(first) { processes[slot].isLoadInVain = true }
+        processes[slot].loads = loads.prefix(1) + loads.dropFirst().filter { !isUnwanted($0) }
+    }
+
+    mutating func loadDone(_ slot: Int, _ generation: UInt64) {
+        guard processes[slot].alive, processes[slot].generation == generation else { return }
+        let load = processes[slot].loads.removeFirst()
+        processes[slot].progress += 1
+        let isWanted = !processes[slot].isLoadInVain
+        processes[slot].isLoadInVain = false
+        switch load {
+        case .load(let engine, let assignment) where isWanted: finishLoad(slot, engine, assignment)
+        case .loadReplica(let assignment) where isWanted:
+            finishReplicaLoad(slot, assignment)
+            if let engine = processes[slot].promotions.removeValue(forKey: assignment.id) {
+                promote(slot, assignment.id, engine)
+            }
+        default: break
+        }
+        beginLoad(slot)
+    }
+
+    private mutating func finishReplicaLoad(_ slot: Int, _ assignment: ReplicaAssignment) {
         if processes[slot].failsLoadNext {
             processes[slot].failsLoadNext = false
             processes[slot].failedReplicas.append(assignment.id)
@@ -105,7 +145,11 @@ extension World {
         // It was told before it could say so.
         if processes[slot].failedReplicas.contains(id) { return }
         guard let index = processes[slot].replicas.firstIndex(where: { $0.replica == id }) else {
-            return note("process \(slot) was told to take over with \(id), which it has not")
+            guard processes[slot].loads.contains(where: { $0.loadedReplica == id }) else {
+                return note("process \(slot) was told to take over with \(id), which it has not")
+            }
+            processes[slot].promotions[id] = engine
+            return
         }
         var store = processes[slot].replicas.remove(at: index)
         store.replica = nil

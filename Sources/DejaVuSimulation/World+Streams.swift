@@ -17,25 +17,25 @@ extension World {
         guard let stage = processes[slot].stage(id) else {
             return note("process \(slot) is to copy \(sequence), but has no stage")
         }
-        var book = processes[slot].stages[stage].book
-        let engine = processes[slot].stages[stage].store.engine
-        guard let layers = engine.layers.intersection(target.layers) else {
+        let own = processes[slot].stages[stage].store.layers
+        let watermark = processes[slot].stages[stage].store.engine.watermark(of: sequence)
+        guard let layers = own.intersection(target.layers) else {
             return note("process \(slot) is to copy \(sequence) to cells of other layers")
         }
         let destination = processes[slot].stages[stage].destination(target)
         do throws(DejaVuError) {
-            if !book.subscriptions.contains(where: { $0.destination == destination }) {
-                try book.subscribe(
+            let known = processes[slot].stages[stage].book.subscriptions
+            if !known.contains(where: { $0.destination == destination }) {
+                try processes[slot].stages[stage].book.subscribe(
                     Subscription(
                         id: SubscriptionID(destination.rawValue), destination: destination,
                         layers: layers, priority: .replica))
             }
-            try book.sourceRaised(sequence, layers: engine.layers, to: engine.watermark(of: sequence))
-            try book.grant(ticket, by: destination)
+            try processes[slot].stages[stage].book.sourceRaised(sequence, layers: own, to: watermark)
+            try processes[slot].stages[stage].book.grant(ticket, by: destination)
         } catch {
             return note("the book of process \(slot) refuses \(sequence): \(error)")
         }
-        processes[slot].stages[stage].book = book
         if !processes[slot].stages[stage].bulk.contains(where: { $0.target == target }) {
             connectBulk(slot, stage, target)
         }
@@ -65,7 +65,7 @@ extension World {
             let (stage, index) = processes[slot].bulk(serial)
         else { return }
         let target = processes[slot].stages[stage].bulk[index].target
-        guard processes.contains(where: { $0.alive && $0.incarnation == target.peer.incarnation }) else {
+        guard living(target.peer.incarnation) != nil else {
             processes[slot].stages[stage].bulk.remove(at: index)
             return connectBulk(slot, stage, target, after: Self.retryDelay)
         }
@@ -78,11 +78,11 @@ extension World {
     /// A pass has raised the stage's watermarks.
     mutating func rowsCommitted(_ slot: Int, _ stage: Int, _ pass: Pass) {
         passCommitted(pass, slot, stage)
-        let engine = processes[slot].stages[stage].store.engine
+        let layers = processes[slot].stages[stage].store.layers
         for entry in pass.entries {
+            let watermark = processes[slot].stages[stage].store.engine.watermark(of: entry.sequence)
             do throws(DejaVuError) {
-                try processes[slot].stages[stage].book.sourceRaised(
-                    entry.sequence, layers: engine.layers, to: engine.watermark(of: entry.sequence))
+                try processes[slot].stages[stage].book.sourceRaised(entry.sequence, layers: layers, to: watermark)
             } catch {
                 note("the book of process \(slot) refuses \(entry.sequence): \(error)")
             }
@@ -98,11 +98,11 @@ extension World {
             let holder = target.peer.incarnation
             let destination = processes[slot].stages[stage].destination(target)
             while let dispatch = processes[slot].stages[stage].book.next(to: destination) {
-                guard let receiver = processes.firstIndex(where: { $0.alive && $0.incarnation == holder }),
+                guard let receiver = living(holder),
                     let content = processes[slot].stages[stage].store.engine.read(dispatch.span)
                 else {
                     processes[slot].stages[stage].book.giveBack(dispatch.flight)
-                    if processes.contains(where: { $0.alive && $0.incarnation == holder }) {
+                    if living(holder) != nil {
                         note("process \(slot) is to send rows that are not committed: \(dispatch.span)")
                     }
                     return
@@ -205,10 +205,12 @@ extension World {
         _ slot: Int, _ generation: UInt64, _ id: ArrivalID, _ flight: FlightID, _ serial: UInt64
     ) {
         guard processes[slot].alive, processes[slot].generation == generation else { return }
-        func matches(_ store: SimulatedStore) -> Bool {
-            store.landings.contains { $0.arrival.id == id && $0.frame.flight == flight && $0.serial == serial }
+        let place = processes[slot].places.first { place in
+            processes[slot][place].landings.contains {
+                $0.arrival.id == id && $0.frame.flight == flight && $0.serial == serial
+            }
         }
-        guard let place = processes[slot].places.first(where: { matches(processes[slot][$0]) }) else { return }
+        guard let place else { return }
         guard let landing = processes[slot][place].landings.first(where: { $0.arrival.id == id }) else { return }
         land(landing.frame.rows.count - landing.taken, of: id, slot, place)
         let (completion, settled) = processes[slot][place].ledger.finish(id, intact: landing.frame.intact, at: now)
@@ -281,8 +283,7 @@ extension World {
 
     /// The holder gives up what was landing over a link that is closed.
     mutating func quieten(_ link: BulkLink, from slot: Int) {
-        guard let holder = processes.firstIndex(where: { $0.alive && $0.incarnation == link.holder })
-        else { return }
+        guard let holder = living(link.holder) else { return }
         abandon(at: holder) { $0.serial == link.serial }
     }
 

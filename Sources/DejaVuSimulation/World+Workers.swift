@@ -19,6 +19,11 @@ extension World {
         connect(slot)
     }
 
+    /// The slot of the process that lives as this incarnation.
+    func living(_ incarnation: Incarnation) -> Int? {
+        processes.indices.first { processes[$0].alive && processes[$0].incarnation == incarnation }
+    }
+
     /// A new link to the controller, under a new id.
     mutating func connect(_ slot: Int) {
         guard processes[slot].link == nil, !stopped else { return }
@@ -141,7 +146,7 @@ extension World {
         case .forward(let to, let term, let pass, let stage, let handle):
             let rows = take(handle, slot)
             guard let outgoing = processes[slot].outgoing.first(where: { $0.incarnation == to }), outgoing.connected,
-                let target = processes.firstIndex(where: { $0.alive && $0.incarnation == to })
+                let target = living(to)
             else { return }
             let at = max(now + delay(), processes[slot].toPeer)
             processes[slot].toPeer = at
@@ -176,7 +181,7 @@ extension World {
             let index = processes[slot].outgoing.firstIndex(where: { $0.serial == serial })
         else { return }
         let outgoing = processes[slot].outgoing[index]
-        if processes.contains(where: { $0.alive && $0.incarnation == outgoing.incarnation }) {
+        if living(outgoing.incarnation) != nil {
             processes[slot].outgoing[index].connected = true
             work(slot, .peerConnected(outgoing.incarnation))
         } else {
@@ -205,13 +210,12 @@ extension World {
         if !processes[slot].jobRunning { startJob(slot) }
     }
 
-    /// Opening and releasing take no time; loading and computing do.
+    /// Opening and releasing take no time; computing does. Engines are loaded beside it.
     private mutating func startJob(_ slot: Int) {
         while let job = processes[slot].jobs.first {
             let plan = scenario.workers[slot]
             var cost: TimeSpan
             switch job {
-            case .load, .loadReplica: cost = plan.loadTime
             case .compute(let engine, let pass, _):
                 passBegins(pass, slot, engine)
                 cost = plan.passCost + plan.rowCost * Int64(pass.rowCount)
@@ -254,15 +258,13 @@ extension World {
         processes[slot].jobEnded = now
         processes[slot].progress += 1
         switch job {
-        case .load(let engine, let assignment): finishLoad(slot, engine, assignment)
-        case .loadReplica(let assignment): finishReplicaLoad(slot, assignment)
         case .compute(let engine, let pass, let rows): finishPass(slot, engine, pass, rows, taken: taken, idle: idle)
         default: preconditionFailure("a job that takes no time was waited for")
         }
         if processes[slot].alive, !processes[slot].jobRunning { startJob(slot) }
     }
 
-    private mutating func finishLoad(_ slot: Int, _ id: EngineID, _ assignment: StageAssignment) {
+    mutating func finishLoad(_ slot: Int, _ id: EngineID, _ assignment: StageAssignment) {
         if processes[slot].failsLoadNext {
             processes[slot].failsLoadNext = false
             let error = DejaVuError(.invalidFile, "the weights cannot be read")

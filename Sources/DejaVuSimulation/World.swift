@@ -35,6 +35,7 @@ package struct World: Sendable {
         case connected(slot: Int, generation: UInt64, serial: UInt64)
         case rows(slot: Int, generation: UInt64, from: Int, serial: UInt64, HiddenRows)
         case jobDone(slot: Int, generation: UInt64)
+        case loadDone(slot: Int, generation: UInt64)
         case heartbeat(slot: Int, generation: UInt64)
         case bulkOpened(slot: Int, generation: UInt64, serial: UInt64)
         case frame(slot: Int, generation: UInt64, from: Int, fromGeneration: UInt64, serial: UInt64, SimulatedFrame)
@@ -205,6 +206,7 @@ package struct World: Sendable {
         case .rows(let slot, let generation, let from, let serial, let rows):
             deliver(rows, to: slot, generation, from: from, serial)
         case .jobDone(let slot, let generation): finishJob(slot, generation)
+        case .loadDone(let slot, let generation): loadDone(slot, generation)
         case .heartbeat(let slot, let generation): beat(slot, generation)
         case .bulkOpened(let slot, let generation, let serial): bulkOpened(slot, generation, serial)
         case .frame(let slot, let generation, let from, let fromGeneration, let serial, let frame):
@@ -236,7 +238,7 @@ package struct World: Sendable {
         switch occurrence {
         case .client, .cancel, .drain, .toController, .giveUp: controllerPausedUntil
         case .toWorker(let slot, _, _, _), .connected(let slot, _, _), .rows(let slot, _, _, _, _),
-            .jobDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _),
+            .jobDone(let slot, _), .loadDone(let slot, _), .heartbeat(let slot, _), .reconnect(let slot, _),
             .bulkOpened(let slot, _, _), .frame(let slot, _, _, _, _, _), .landed(let slot, _, _, _, _),
             .frameAnswer(let slot, _, _, _, _):
             processes[slot].pausedUntil

@@ -224,6 +224,13 @@ extension Cluster {
     cluster.hear(.workerLost(WorkerID(2), reason: "gone"))
     #expect(cluster.places[WorkerID(3)]?.replica == held[1].id)
     cluster.settle([1, 3])
+    #expect(
+        cluster.machine.status(at: cluster.now).pipelines[0].stages[1].holder == nil,
+        "a neighbour loads it when the first pass has crossed, not before")
+    // The probe of before has to be forgotten first.
+    cluster.finishProbe()
+    cluster.wait(.milliseconds(200), beating: [1, 3])
+    cluster.finishProbe()
     let stages = cluster.machine.status(at: cluster.now).pipelines[0].stages
     #expect(stages.map(\.holder) == [WorkerID(3), WorkerID(1)], "the other stage's copy stays, its own is made anew")
     #expect(cluster.holds[WorkerID(3)]?.contains(held[0]) == true)

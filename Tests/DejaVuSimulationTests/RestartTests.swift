@@ -35,7 +35,7 @@ func controllerCrash_longerThanTheOrphanGrace_beginsAnew(seed: Int) throws {
 /// Seeds that have shown something once.
 @Test(arguments: [UInt64(5), 31, 225, 5298])
 func controllerCrash_seedsThatFailed_keepEveryInvariant(seed: UInt64) throws {
-    var world = try World(Scenario.drawn(seed: seed), tellsStory: true)
+    var world = try World(Scenario.drawn(seed: seed, by: .plain), tellsStory: true)
     world.run()
     #expect(world.violations.isEmpty, "\(world.violations)\n\(world.story.suffix(200).joined(separator: "\n"))")
 }

@@ -49,9 +49,9 @@ private let seeds: Range<UInt64> = {
 /// had begun and a prompt pipeline began again; two stages at a worker without memory below its device, in a pipeline
 /// that swaps. The last found a check that was wrong.
 @Test(
-    arguments: [98, 1367, 1657, 1886, 2315, 7846, 12020].map { ($0 as UInt64, false) }
-        + [7564, 31129].map { ($0 as UInt64, true) })
-func randomScenarios_seedsThatOnceFailed_areClean(seed: UInt64, aims: Bool) throws {
-    let result = try SimulationSweep.run(seeds: seed..<seed + 1, aims: aims)
+    arguments: [98, 1367, 1657, 1886, 2315, 7846, 12020].map { ($0 as UInt64, Scenario.Rules.plain) }
+        + [7564, 31129].map { ($0 as UInt64, Scenario.Rules.aimed) })
+func randomScenarios_seedsThatOnceFailed_areClean(seed: UInt64, rules: Scenario.Rules) throws {
+    let result = try SimulationSweep.run(seeds: seed..<seed + 1, by: rules)
     #expect(result.failures.isEmpty, "\(result.failures.first?.story.suffix(60).joined(separator: "\n") ?? "")")
 }

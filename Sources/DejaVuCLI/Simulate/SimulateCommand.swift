@@ -27,6 +27,8 @@ struct SimulateCommand: ParsableCommand {
     var seeds: UInt64 = 1000
     @Option(help: "The first seed.")
     var first: UInt64 = 0
+    @Option(help: "Threads; all processors if not given. The result is the same with any number.")
+    var jobs = sysconf(Int32(_SC_NPROCESSORS_ONLN))
     @Flag(help: "Stores that stream KV, instead of whole servers.")
     var ledger = false
 
@@ -38,11 +40,15 @@ struct SimulateCommand: ParsableCommand {
             valueName: "count"))
     var coverageMin: Int?
 
+    /// Enough to read.
+    private static let failuresMax = 3
+
     mutating func validate() throws {
         if ledger, coverage || coverageMin != nil {
             throw ValidationError("--coverage and --coverage-min are for whole servers, not for --ledger")
         }
         if let coverageMin, coverageMin < 0 { throw ValidationError("--coverage-min must not be negative") }
+        guard (1...1024).contains(jobs) else { throw ValidationError("--jobs must be 1 to 1024") }
         guard seeds > 0, first <= UInt64.max - seeds else { throw ValidationError("--seeds must be positive") }
     }
 
@@ -50,24 +56,36 @@ struct SimulateCommand: ParsableCommand {
         let isTerminal = isatty(STDERR_FILENO) == 1
         let begun = clock()
         let range = first..<first + seeds
-        func show(_ seed: UInt64) {
-            if isTerminal, seed % 100 == 0 {
-                Diagnostics.write("\rsimulate: seed \(seed - first) of \(seeds)", to: STDERR_FILENO)
+        let jobs = SeedJobs(seeds: range, threads: jobs) { [seeds] ended in
+            if isTerminal {
+                Diagnostics.write("\rsimulate: seed \(ended) of \(seeds)", to: STDERR_FILENO)
             }
         }
         let (seedCount, eventCount, failures): (Int, Int, [SimulationSweep.Failure])
         var reached: SimulationSweep.Result?
         if ledger {
-            let result = LedgerSweep.run(seeds: range, starting: show)
+            let result = try jobs.sum(from: LedgerSweep.Result()) {
+                $0.failures.count >= Self.failuresMax
+            } run: {
+                LedgerSweep.run(seeds: $0)
+            } add: {
+                $0 += $1
+            }
             (seedCount, eventCount, failures) = (result.seeds, result.events, result.failures)
         } else {
-            let result = try SimulationSweep.run(seeds: range, starting: show)
+            let result = try jobs.sum(from: SimulationSweep.Result()) {
+                $0.failures.count >= Self.failuresMax
+            } run: {
+                try SimulationSweep.run(seeds: $0)
+            } add: {
+                $0 += $1
+            }
             (seedCount, eventCount, failures) = (result.seeds, result.events, result.failures)
             reached = result
         }
         if isTerminal { Diagnostics.write("\r\u{1B}[K", to: STDERR_FILENO) }
         let seconds = Double(clock() - begun) / Double(CLOCKS_PER_SEC)
-        for failure in failures {
+        for failure in failures.sorted(by: { $0.seed < $1.seed }) {
             for line in failure.story { print(line) }
             print("seed \(failure.seed): \(failure.violation)\n")
         }

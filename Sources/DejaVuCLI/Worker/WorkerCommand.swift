@@ -78,7 +78,8 @@ struct WorkerCommand: AsyncParsableCommand {
                 asked = true
             }
         }
-        let exit = await worker.run()
+        // To give memory back takes time, which belongs to whoever has taken the stages over.
+        let exit = await worker.run(ending: OSThread.giveWay)
         watcher.cancel()
         if exit.code != 0 { Diagnostics.complain("worker: \(exit.reason)") }
         throw ExitCode(exit.code)

@@ -45,56 +45,82 @@ extension ControllerMachine {
     private func checkSequences() {
         for index in sequences.indices {
             let id = sequences.keys[index]
-            let sequence = sequences[at: index]
+            for pipeline in pipelines.indices {
+                precondition(
+                    pipelines[pipeline].members.contains(id) == isPlaced(index, in: pipeline),
+                    "\(id) has cells or not, but both are said")
+            }
+            let phase = sequences[at: index].phase
+            let ended = sequences[at: index].ended
+            let guest = sequences[at: index].guest?.pipeline
+            precondition(guest.map { pipelines[$0].role == .prompt } ?? true, "\(id) is a guest at home")
+            precondition(guest != nil || sequences[at: index].feeds.isEmpty, "\(id) is fed by nobody")
+            precondition(parked.contains(id) == (phase == .parked), "\(id) is parked or not, but both are said")
+            precondition(phase != .running || !ended, "\(id) runs after its end")
             precondition(
-                pipelines.indices.allSatisfy { pipelines[$0].members.contains(id) == (sequence[$0] != nil) },
-                "\(id) has cells or not, but both are said")
+                sequences[at: index].isProbe || ended || requests.contains(sequences[at: index].record.request),
+                "\(id) is lost")
             precondition(
-                sequence.guest.map { pipelines[$0.pipeline].role == .prompt } ?? true, "\(id) is a guest at home")
-            precondition(sequence.guest != nil || sequence.feeds.isEmpty, "\(id) is fed by nobody")
-            precondition(
-                parked.contains(id) == (sequence.phase == .parked), "\(id) is parked or not, but both are said")
-            precondition(sequence.phase != .running || !sequence.ended, "\(id) runs after its end")
-            precondition(
-                sequence.isProbe || sequence.ended || requests.contains(sequence.record.request), "\(id) is lost")
-            precondition(sequence.record.outputs.count <= sequence.record.outputCountMax, "\(id) has too many outputs")
-            for place in [sequence.home, sequence.guest].compactMap({ $0 }) { check(place, of: sequence) }
+                sequences[at: index].record.outputs.count <= sequences[at: index].record.outputCountMax,
+                "\(id) has too many outputs")
+            if sequences[at: index].home != nil { checkPlace(id, sequences[at: index].home) }
+            if guest != nil { checkPlace(id, sequences[at: index].guest) }
         }
     }
 
-    private func check(_ place: Place, of sequence: SequenceState) {
-        let id = sequence.record.id
-        let pipeline = pipelines[place.pipeline]
-        let flights = pipeline.flights.reduce(0) { count, flight in
-            count + (flight.entries.contains { $0.sequence == id } ? 1 : 0)
+    private func isPlaced(_ index: Int, in pipeline: Int) -> Bool {
+        sequences[at: index].home?.pipeline == pipeline || sequences[at: index].guest?.pipeline == pipeline
+    }
+
+    private func checkPlace(_ id: SequenceID, _ place: Place?) {
+        guard let place else { return }
+        let index = place.pipeline
+        var flights = 0
+        for flight in pipelines[index].flights where flight.entries.contains(where: { $0.sequence == id }) {
+            flights += 1
         }
         precondition(flights == place.inFlight, "\(id) is in \(flights) passes, not \(place.inFlight)")
-        if !place.isLeaving, pipeline.phase == .serving {
-            precondition(place.openAt == pipeline.stages.map(\.worker), "\(id) is not open in all stages")
+        guard !place.isLeaving, pipelines[index].phase == .serving else { return }
+        for stage in place.openAt.indices {
+            precondition(
+                place.openAt[stage] == pipelines[index].stages[stage].worker, "\(id) is not open in all stages")
         }
     }
 
     private func checkPipeline(_ index: Int) {
-        let pipeline = pipelines[index]
-        pipeline.cells.checkIntegrity()
-        let runs = pipeline.members.compactMap { sequences[$0]?[index]?.cells }.sorted { $0.start < $1.start }
-        precondition(runs == pipeline.cells.used, "the cells in use are not those of the members")
-        let running = pipeline.members.reduce(0) { $0 + (sequences[$1]?.phase == .running ? 1 : 0) }
+        pipelines[index].cells.checkIntegrity()
+        var runs: [CellRun] = []
+        var running = 0
+        for id in pipelines[index].members {
+            if let cells = cells(of: id, in: index) { runs.append(cells) }
+            if let at = sequences.index(of: id), sequences[at: at].phase == .running { running += 1 }
+        }
+        runs.sort { $0.start < $1.start }
+        precondition(runs == pipelines[index].cells.used, "the cells in use are not those of the members")
         precondition(running <= limits.sequencesMax + 1, "more sequences than the limit, a probe aside")
         precondition(
-            pipeline.flights.count <= pipeline.stages.count + limits.passesExtra + (canSwap(index) ? 1 : 0),
+            pipelines[index].flights.count
+                <= pipelines[index].stages.count + limits.passesExtra + (canSwap(index) ? 1 : 0),
             "more passes in flight than the limit")
-        for flight in pipeline.flights where pipeline.phase == .serving {
-            let cells = flight.entries.reduce(0) { $0 + (sequences[$1.sequence]?[index]?.cells.count ?? 0) }
-            precondition(cells <= pipeline.swap.residentCount, "a pass of more than a device holds")
+        for flight in pipelines[index].flights {
+            precondition(flight.rows <= rowsMax(of: index), "a pass over the budget")
+            guard pipelines[index].phase == .serving else { continue }
+            let count = flight.entries.reduce(0) { $0 + (cells(of: $1.sequence, in: index)?.count ?? 0) }
+            precondition(count <= pipelines[index].swap.residentCount, "a pass of more than a device holds")
         }
-        for flight in pipeline.flights { precondition(flight.rows <= rowsMax(of: index), "a pass over the budget") }
-        for (stage, description) in pipeline.stages.enumerated() {
-            guard let worker = description.worker else {
-                precondition(pipeline.phase == .forming, "a stage without a worker in a pipeline that runs")
+        for stage in pipelines[index].stages.indices {
+            guard let worker = pipelines[index].stages[stage].worker else {
+                precondition(pipelines[index].phase == .forming, "a stage without a worker in a pipeline that runs")
                 continue
             }
-            precondition(workers[worker]?.runs(index, stage) == true, "\(worker) is not where it is")
+            let runs = workers.index(of: worker).map { workers[at: $0].runs(index, stage) }
+            precondition(runs == true, "\(worker) is not where it is")
         }
+    }
+
+    private func cells(of id: SequenceID, in pipeline: Int) -> CellRun? {
+        guard let at = sequences.index(of: id) else { return nil }
+        if sequences[at: at].home?.pipeline == pipeline { return sequences[at: at].home?.cells }
+        return sequences[at: at].guest?.pipeline == pipeline ? sequences[at: at].guest?.cells : nil
     }
 }

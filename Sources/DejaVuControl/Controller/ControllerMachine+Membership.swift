@@ -70,7 +70,7 @@ extension ControllerMachine {
         } else if !stopped {
             counters.workersLost += 1
         }
-        actions.append(.dismiss(id, reason: reason))
+        actions.append(left ? .parted(id) : .dismiss(id, reason: reason))
         if !worker.isFree {
             strike(worker, pass: pass)
             for seat in worker.seats {

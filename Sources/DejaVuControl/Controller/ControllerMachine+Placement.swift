@@ -8,6 +8,7 @@ extension ControllerMachine {
         guard pipelines[index].phase != .forming else { return }
         pipelines[index].phase = .forming
         pipelines[index].lastCrossing = nil
+        pipelines[index].hasCrossed = false
         counters.passesVoided += UInt64(pipelines[index].flights.count)
         // A broken link may be heard of before the death that broke it.
         for stage in pipelines[index].stages {

@@ -9,8 +9,10 @@ extension ControllerMachine {
     mutating func placeReplicas() {
         guard configuration.replicates, !stopped else { return }
         for index in pipelines.indices where pipelines[index].role.isHome && pipelines[index].phase == .serving {
+            // A neighbour has the first passes of a recovery to run, and clients wait for them.
+            let mayLoad = pipelines[index].hasCrossed || pipelines[index].members.isEmpty
             for stage in pipelines[index].stages.indices where pipelines[index].stages[stage].replica == nil {
-                if let holder = standby(for: index, stage) ?? neighbour(for: index, stage) {
+                if let holder = standby(for: index, stage) ?? (mayLoad ? neighbour(for: index, stage) : nil) {
                     hold(index, stage, at: holder)
                 }
             }

@@ -58,6 +58,10 @@ extension ControllerMachine {
             if entry.samples { next += 1 }
             complete(entry, in: index, token: token)
         }
+        if !pipelines[index].hasCrossed {
+            pipelines[index].hasCrossed = true
+            placeReplicas()
+        }
     }
 
     /// Exactly one token of the vocabulary for each entry that samples, in order, at the position after its end.

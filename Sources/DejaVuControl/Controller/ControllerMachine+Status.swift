@@ -21,6 +21,9 @@ extension ControllerMachine {
             emulation: emulation, prompts: promptStatus(at: now))
     }
 
+    /// See `ClusterStatus.ready`.
+    package func isReady(at now: Instant) -> Bool { reasonNotReady(at: now) == nil }
+
     /// What goes on between prompt and token pipelines.
     private func promptStatus(at now: Instant) -> PromptStatus? {
         guard configuration.topology.isDisaggregated else { return nil }

@@ -62,6 +62,8 @@ struct PipelineState: Hashable {
     var flights: [Flight] = []
     /// When a pass last crossed all stages in this epoch.
     var lastCrossing: Instant?
+    /// Whether one has since this epoch began.
+    var hasCrossed = false
     var probe: SequenceID?
     /// Epochs in a row that ended by a broken link between living workers.
     var linkFailures = 0

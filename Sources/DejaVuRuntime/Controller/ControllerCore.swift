@@ -163,6 +163,10 @@ final class ControllerCore {
         case .send(let id, let message): send(message, to: id)
         case .setTimer(let timer, let instant): setTimer(timer, at: instant)
         case .dismiss(let id, let reason): dismiss(id, reason: reason)
+        case .parted(let id):
+            if let process = forget(id, "worker left", reason: "it was told to end", level: .info) {
+                supervisor?.expectEnd(of: process)
+            }
         case .admitted(let id): book.admitted(id, at: now)
         case .emit(let id, let choice, let token): book.emitted(id, choice: choice, token, at: now)
         case .finished(let id, let choice, let reason): book.finished(id, choice: choice, reason, at: now)
@@ -219,15 +223,21 @@ final class ControllerCore {
     }
 
     private func dismiss(_ id: WorkerID, reason: String) {
-        guard let worker = workers.removeValue(forKey: id) else { return }
+        let process = forget(id, "worker dismissed", reason: reason, level: hasStopped ? .info : .warning)
+        if let process { supervisor?.kill(process) }
+    }
+
+    /// - Returns: its process, if it is of this machine.
+    private func forget(_ id: WorkerID, _ what: Logger.Message, reason: String, level: Logger.Level) -> Int32? {
+        guard let worker = workers.removeValue(forKey: id) else { return nil }
         logger.log(
-            level: hasStopped ? .info : .warning, "worker dismissed",
+            level: level, what,
             metadata: ["worker": "\(id)", "name": "\(worker.link.peer.name)", "reason": "\(reason)"])
         observer?.workerLost(id, reason: reason)
         if !hasStopped { directory.note(workers.values.map(\.known)) }
         worker.link.flush()
         worker.link.close(reason)
-        if let process = worker.processID { supervisor?.kill(process) }
+        return worker.processID
     }
 
     // MARK: Links

@@ -145,8 +145,8 @@ final class LocalSupervisor: Sendable {
         }
         for waiter in waiters { waiter.resume() }
         guard let delay, let slot else { return }
-        logger.warning(
-            "worker ended and will be started again",
+        logger.log(
+            level: end == .exited(code: 0) ? .info : .warning, "worker ended and will be started again",
             metadata: ["worker": "local-\(slot)", "pid": "\(child.id)", "how": "\(end)", "delay": "\(delay)"])
         restart(slot, after: delay)
     }
@@ -167,6 +167,14 @@ final class LocalSupervisor: Sendable {
         let child = state.withLock { state in Self.children(state).first { $0.id == process } }
         child?.signal(SIGKILL)
         return child != nil
+    }
+
+    /// Kills a child that was told to end if it does not in time.
+    func expectEnd(of process: Int32) {
+        schedule(workers.shutdownTime) {
+            guard self.kill(process) else { return }
+            self.logger.warning("worker did not end in time and is killed", metadata: ["pid": "\(process)"])
+        }
     }
 
     /// From here on, who ends is not started again.

@@ -13,6 +13,13 @@ package enum OSThread {
         }
     }
 
+    /// Makes every thread of this process run behind those of others from here on.
+    @Sendable
+    package static func giveWay() {
+        // Without it everything still works.
+        _ = clinux_give_way()
+    }
+
     /// Runs a body on a new thread. Nobody joins it; the body says itself when it has ended.
     ///
     /// - Parameter name: shown by tools such as top; 15 bytes at most.

@@ -3,7 +3,7 @@ package import DejaVuCore
 package import DejaVuEngine
 package import DejaVuLib
 
-/// Makes the engine of a stage, on the compute thread. Raises the counter with every layer that it loads and computes.
+/// Makes the engine of a stage, on a thread of its own. Raises the counter with every layer that it loads and computes.
 package typealias EngineFactory =
     @Sendable (StageAssignment, ProgressCounter) throws(DejaVuError) -> any StageEngine
 

@@ -43,7 +43,9 @@ package final class WorkerProcess: Sendable {
     }
 
     /// Works until the controller says that it is enough, `stop` is called, or there is no controller any more. Once.
-    package func run() async -> WorkerExit {
+    ///
+    /// - Parameter ending: called when it is clear that it ends, before anything is given back.
+    package func run(ending: @escaping @Sendable () -> Void = {}) async -> WorkerExit {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
         let compute = ComputeThread(poison: options.poisonToken)
@@ -54,7 +56,12 @@ package final class WorkerProcess: Sendable {
                 loop.execute { core.value.computeReported(report) }
             }
             exit = await withCheckedContinuation { continuation in
-                loop.execute { core.value.begin { continuation.resume(returning: $0) } }
+                loop.execute {
+                    core.value.begin { exit in
+                        ending()
+                        continuation.resume(returning: exit)
+                    }
+                }
             }
             let listener = try? await loop.submit { core.value.peers?.listener }.get()
             await listener?.close()

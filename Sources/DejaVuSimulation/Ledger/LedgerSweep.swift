@@ -5,6 +5,15 @@ package enum LedgerSweep {
         package internal(set) var events = 0
         package internal(set) var coverage = LedgerWorld.Coverage()
         package internal(set) var failures: [SimulationSweep.Failure] = []
+
+        package init() {}
+
+        package static func += (left: inout Result, right: Result) {
+            left.seeds += right.seeds
+            left.events += right.events
+            left.coverage += right.coverage
+            left.failures += right.failures
+        }
     }
 
     /// - Parameters:
