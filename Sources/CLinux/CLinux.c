@@ -111,7 +111,7 @@ int clinux_give_way(void) {
     int failure = 0;
     for (struct dirent *task; (task = readdir(tasks));) {
         int thread = atoi(task->d_name);
-        if (thread > 0 && setpriority(PRIO_PROCESS, (id_t)thread, 19)) failure = -errno;
+        if (thread > 0 && setpriority(PRIO_PROCESS, (id_t)thread, 10)) failure = -errno;
     }
     closedir(tasks);
     return failure;

@@ -38,12 +38,17 @@ enum CandidateFilter {
     ) -> Element? {
         var undecided = elements
         var sum = 0.0
-        while undecided.count > 64 {
-            let pivot = undecided[undecided.count / 2]
+        var isNarrowed = false
+        // Half of them go each time but for the strangest orders, which are sorted in the end.
+        var rounds = 64
+        while undecided.count > 64, rounds > 0 {
+            rounds -= 1
+            let pivot = median(undecided[0], undecided[undecided.count / 2], undecided[undecided.count - 1], precedes)
             let before = undecided.filter { precedes($0, pivot) }
             let part = before.reduce(0) { $0 + weight($1) }
             if !before.isEmpty, sum + part >= mass {
                 undecided = before
+                isNarrowed = true
             } else {
                 sum += part + weight(pivot)
                 if sum >= mass { return pivot }
@@ -55,7 +60,15 @@ enum CandidateFilter {
             sum += weight(element)
             if sum >= mass { return element }
         }
-        return nil
+        // Of those among whom it is, rounding may miss it.
+        return isNarrowed ? undecided.last : nil
+    }
+
+    private static func median<Element>(
+        _ a: Element, _ b: Element, _ c: Element, _ precedes: (Element, Element) -> Bool
+    ) -> Element {
+        let (low, high) = precedes(a, b) ? (a, b) : (b, a)
+        return precedes(c, low) ? low : precedes(c, high) ? c : high
     }
 
     /// The candidate at which the running sum of weights passes `unit` of the whole.

@@ -3,8 +3,8 @@ import Foundation
 
 /// Chooses tokens. A function of (logits, history, seed, position): it keeps memory to work in, but no state.
 ///
-/// Order: logit bias, penalties, temperature, top-k, typical, top-p, min-p, draw. Probabilities are summed in a fixed
-/// order: over candidates by falling logit and rising id behind top-k, by rising id otherwise.
+/// Order: logit bias, penalties, temperature, top-k, typical, top-p, min-p, draw. Probabilities are summed in an order
+/// that depends on the logits and the parameters alone.
 package struct Sampler {
     private let vocabularySize: Int
     private var candidates: [Candidate] = []
@@ -76,11 +76,11 @@ package struct Sampler {
     /// Some of the most likely tokens, so many that they have that share of the mass.
     private mutating func collectLeading(mass: Double, of logits: [Float]) {
         var least: Float = 1 / 4
-        while true {
+        for round in 0... {
             candidates.removeAll(keepingCapacity: true)
             let sum = weights.collect(atLeast: least, of: logits, into: &candidates)
             if sum >= mass * weights.total || least == 0 { break }
-            least = least < Self.weightMin ? 0 : least / 4
+            least = least < Self.weightMin ? 0 : least / (round < 8 ? 4 : 64)
         }
     }
 
@@ -159,7 +159,7 @@ func mostLikely(_ count: Int, of logits: UnsafeBufferPointer<Float>) -> [Candida
     while index < logits.count {
         // Few of them get in.
         if heap.count == count, index + 16 <= logits.count,
-            largest(bytes.loadUnaligned(fromByteOffset: 4 * index, as: SIMD16<Float>.self)) < heap[0].logit
+            largest(bytes.loadUnaligned(fromByteOffset: 4 * index, as: SIMD16<Float>.self)) <= heap[0].logit
         {
             index += 16
             continue

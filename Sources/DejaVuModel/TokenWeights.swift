@@ -3,7 +3,7 @@ import DejaVuCore
 /// How likely each token is beside the most likely one, e^((logit - greatest) / temperature): the whole vocabulary at
 /// once, for it is read for every token that is not chosen greedily.
 ///
-/// Made of additions and multiplications in a fixed order alone, so that every machine gets the same bits.
+/// Made of additions and multiplications in a fixed order, so that every machine gets the same bits.
 struct TokenWeights {
     /// Tokens that share a sum.
     private static let block = 256
@@ -64,14 +64,14 @@ struct TokenWeights {
             block += 1
         }
         let first = block * Self.block
-        // What rounding leaves over falls to the last token of the block that can be drawn at all.
-        var last = first
-        for index in first..<min(first + Self.block, weights.count) where weights[index] > 0 {
-            last = index
+        var best = first
+        for index in first..<min(first + Self.block, weights.count) {
             left -= Double(weights[index])
-            if left < 0 { break }
+            if left < 0 { return TokenID(index) }
+            if weights[index] > weights[best] { best = index }
         }
-        return TokenID(last)
+        // What rounding leaves over must not fall to a token that nobody wants.
+        return TokenID(best)
     }
 
     /// Adds all tokens that have at least that weight, by rising id.

@@ -138,8 +138,11 @@ extension Scenario {
         var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x61_696D_6564))
         let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
         // What is short or rare is aimed at more often.
-        let roles = Role.allCases + [.filling, .filling, .filling, .filling, .holder, .holder, .loading, .sourceOfNew]
-        let drawn = random.next(below: 8)
+        var roles = Role.allCases + [.filling, .filling, .filling, .filling, .holder, .holder, .loading, .sourceOfNew]
+        if rules == .crowded {
+            roles += [.filling, .filling, .filling, .promptStage, .promptStage, .sourceOfNew, .sourceOfNew, .holder]
+        }
+        let drawn = random.next(below: rules == .crowded ? 10 : 8)
         let count = rules == .aimed ? drawn : max(drawn, faultCountMin - scenario.faults.count)
         for _ in 0..<count {
             var fault = Fault(

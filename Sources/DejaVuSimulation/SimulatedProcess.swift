@@ -18,6 +18,8 @@ struct SimulatedProcess: Sendable {
         case release(EngineID, SequenceID)
         case releaseLanded(EngineID, SequenceID)
         case compute(EngineID, Pass, [UInt64]?)
+        /// The first of what is to be loaded is there.
+        case made
 
         /// The replica that it loads.
         var loadedReplica: ReplicaID? {
@@ -73,7 +75,9 @@ struct SimulatedProcess: Sendable {
     var jobs: [Job] = []
     /// What is to be loaded beside that, one after the other; the first is under way.
     var loads: [Job] = []
-    /// Whether nobody wants the first of them any more.
+    /// Whether that is not there yet.
+    var isLoading = false
+    /// Whether nobody wants it any more.
     var isLoadInVain = false
     /// Replicas that are to become stages as soon as they are there.
     var promotions: [ReplicaID: EngineID] = [:]
@@ -86,6 +90,8 @@ struct SimulatedProcess: Sendable {
     var rows: [UInt64: [UInt64]] = [:]
     var handleCount: UInt64 = 0
     var progress: UInt64 = 0
+    /// The same of what it loads.
+    var loading: UInt64 = 0
     /// When the last message of each direction arrives: links keep order.
     var toController = Instant.zero
     var toWorker = Instant.zero

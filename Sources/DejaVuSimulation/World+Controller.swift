@@ -51,8 +51,8 @@ extension World {
             if !stopped, !isExplained(reason) { note("\(id) was dismissed without need: \(reason)") }
             forgetHoldings(of: id)
             dismiss(id)
-        case .parted(let id):
-            tell("\(id) has left")
+        case .parted(let id, let reason):
+            tell("\(id) has left: \(reason)")
             forgetHoldings(of: id)
             // If only its link was cut it comes back, to be told once more.
             if let owner = owners[id.rawValue], processes[owner.slot].link == id { cutLink(owner.slot) }

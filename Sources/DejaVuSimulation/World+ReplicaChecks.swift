@@ -100,6 +100,15 @@ extension World {
         }
     }
 
+    /// Nothing is kept that nobody knows of any more.
+    mutating func checkReplicas(_ slot: Int) {
+        guard processes[slot].jobs.isEmpty, !processes[slot].replicas.isEmpty else { return }
+        let held = processes[slot].machine.heldReplicas
+        for store in processes[slot].replicas where store.replica.map({ !held.contains($0) }) ?? false {
+            note("process \(slot) keeps a replica that was discarded")
+        }
+    }
+
     /// Stages and replicas fit into the memory that the worker has said it has for them.
     mutating func checkMemory(_ slot: Int) {
         func bytes(_ cells: Int, _ store: SimulatedStore) -> Int {

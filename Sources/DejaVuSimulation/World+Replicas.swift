@@ -17,14 +17,18 @@ extension World {
             if processes[slot].loads.count == 1 { beginLoad(slot) }
         case .unload(let engine):
             unload(slot, engine)
-            forgetLoads(slot) { if case .load(engine, _) = $0 { true } else { false } }
+            for (replica, other) in processes[slot].promotions where other == engine {
+                forgetLoads(slot) { $0.loadedReplica == replica }
+            }
             processes[slot].promotions = processes[slot].promotions.filter { $0.value != engine }
+            forgetLoads(slot) { if case .load(engine, _) = $0 { true } else { false } }
         case .dropReplica(let id):
             processes[slot].replicas.removeAll { $0.replica == id }
             forgetLoads(slot) { $0.loadedReplica == id }
         case .openReplica(let id, let record, let cells, let ticket): openReplica(slot, id, record, cells, ticket)
         case .releaseReplica(let id, let sequence): releaseReplica(slot, id, sequence)
         case .promote(let id, let engine): promote(slot, id, engine)
+        case .made: made(slot)
         case .compute: preconditionFailure("a job that takes time was done at once")
         }
     }
@@ -33,6 +37,7 @@ extension World {
 
     private mutating func beginLoad(_ slot: Int) {
         guard processes[slot].alive, !processes[slot].loads.isEmpty else { return }
+        processes[slot].isLoading = true
         queue.push(
             .loadDone(slot: slot, generation: processes[slot].generation), at: now + scenario.workers[slot].loadTime)
     }
@@ -43,10 +48,16 @@ extension World {
         processes[slot].loads = loads.prefix(1) + loads.dropFirst().filter { !isUnwanted($0) }
     }
 
+    /// The compute thread takes it when it has time.
     mutating func loadDone(_ slot: Int, _ generation: UInt64) {
         guard processes[slot].alive, processes[slot].generation == generation else { return }
+        processes[slot].isLoading = false
+        add(slot, .made)
+    }
+
+    private mutating func made(_ slot: Int) {
         let load = processes[slot].loads.removeFirst()
-        processes[slot].progress += 1
+        processes[slot].loading += 1
         let isWanted = !processes[slot].isLoadInVain
         processes[slot].isLoadInVain = false
         switch load {

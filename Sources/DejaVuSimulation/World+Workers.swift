@@ -66,13 +66,16 @@ extension World {
     mutating func beat(_ slot: Int, _ generation: UInt64) {
         guard processes[slot].alive, processes[slot].generation == generation else { return }
         queue.push(.heartbeat(slot: slot, generation: generation), at: now + .milliseconds(100))
+        checkReplicas(slot)
         if processes[slot].jobRunning, !processes[slot].hung { processes[slot].progress += 1 }
+        if processes[slot].isLoading { processes[slot].loading += 1 }
         let swap = processes[slot].stages.compactMap { $0.store.engine.device?.usage }
         send(
             slot,
             .heartbeat(
                 WorkerHeartbeat(
-                    progress: processes[slot].progress, busy: processes[slot].jobRunning,
+                    progress: processes[slot].progress, loading: processes[slot].loading,
+                    busy: processes[slot].jobRunning,
                     swap: swap.isEmpty ? nil : swap.reduce(SwapUsage(), +))))
     }
 
@@ -205,7 +208,7 @@ extension World {
 
     // MARK: The compute thread
 
-    private mutating func add(_ slot: Int, _ job: SimulatedProcess.Job) {
+    mutating func add(_ slot: Int, _ job: SimulatedProcess.Job) {
         processes[slot].jobs.append(job)
         if !processes[slot].jobRunning { startJob(slot) }
     }

@@ -147,7 +147,8 @@ struct RandomMessages {
         case 6:
             return .heartbeat(
                 WorkerHeartbeat(
-                    progress: generator.next(), busy: generator.chance(0.5), rewriteMismatches: generator.next(),
+                    progress: generator.next(), loading: generator.next(), busy: generator.chance(0.5),
+                    rewriteMismatches: generator.next(),
                     emulation: generator.chance(0.5) ? usage() : nil))
         case 7: return .held(id())
         case 8: return .holdFailed(id(), error())

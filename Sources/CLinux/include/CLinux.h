@@ -32,7 +32,7 @@ int clinux_allowed_cpu(int from);
 /// Names the calling thread in tools such as top: at most 15 bytes are kept.
 int clinux_name_thread(const char *name);
 
-/// Gives every thread of this process the lowest ordinary priority.
+/// Lets every thread of this process stand back: a tenth of what others get where processors are short.
 int clinux_give_way(void);
 
 /// How much later than asked the kernel may wake the calling thread to save power (50 us by default).

@@ -27,7 +27,7 @@ struct SimulateCommand: ParsableCommand {
     var seeds: UInt64 = 1000
     @Option(help: "The first seed.")
     var first: UInt64 = 0
-    @Option(help: "Threads; all processors if not given. The result is the same with any number.")
+    @Option(help: "Threads; all processors if not given. Each seed runs the same on any.")
     var jobs = sysconf(Int32(_SC_NPROCESSORS_ONLN))
     @Flag(help: "Stores that stream KV, instead of whole servers.")
     var ledger = false

@@ -12,8 +12,8 @@ package struct ControllerLimits: Hashable, Codable, Sendable {
     /// Rows of prompts and replays in a pass of a pipeline that also has steps to run, so that a step never waits
     /// behind more than one chunk.
     package var chunkRowsMax: Int = 256
-    /// Where prompts are spread over several passes, none gets fewer rows than this: smaller ones cost more a row.
-    package var chunkRowsMin: Int = 32
+    /// Where prompts are spread over several passes, none gets fewer rows than this.
+    package var chunkRowsMin: Int = 8
     /// Rows of one pass of a prompt pipeline. No step waits for it; shorter ones stream sooner.
     package var promptRowsMax: Int = 512
     /// Sequences that make a step in one pass.

@@ -22,6 +22,8 @@ extension ControllerMachine {
         counters.workersJoined += 1
         workers.insert(WorkerState(hello: hello, now: now), for: id)
         if !adopt(id, hello) { send(.welcome(id), to: id) }
+        // Whoever was told to end and comes back has not heard it.
+        if departed.contains(hello.incarnation) { leave(id) }
         place()
     }
 
@@ -62,15 +64,16 @@ extension ControllerMachine {
     mutating func lose(_ id: WorkerID, reason: String, pass: PassID? = nil) {
         guard let worker = workers.remove(id) else { return }
         adoption?.forget(id)
-        let left = worker.leaving && worker.isFree
+        let left = worker.toldToEnd
         if !left { putOnProbation(worker.hello.name) }
         if let usage = worker.emulation { emulationPast = (emulationPast ?? EmulationUsage()) + usage }
         if left {
             counters.workersLeft += 1
+            departed = departed.suffix(63) + [worker.hello.incarnation]
         } else if !stopped {
             counters.workersLost += 1
         }
-        actions.append(left ? .parted(id) : .dismiss(id, reason: reason))
+        actions.append(left ? .parted(id, reason: reason) : .dismiss(id, reason: reason))
         if !worker.isFree {
             strike(worker, pass: pass)
             for seat in worker.seats {

@@ -28,7 +28,9 @@ extension ControllerMachine {
 
     /// Ends a worker that is to leave and runs nothing.
     mutating func letGo(_ id: WorkerID) {
-        guard adoption == nil, let worker = workers[id], worker.leaving, worker.isFree else { return }
+        guard adoption == nil, let index = workers.index(of: id), workers[at: index].leaving, workers[at: index].isFree
+        else { return }
+        workers[at: index].toldToEnd = true
         send(.shutdown, to: id)
     }
 

@@ -221,6 +221,7 @@ extension ControllerMachine {
             seat.since = now
         }
         workers[at: at].progressAt = now
+        workers[at: at].loadingAt = now
         let replica = takeOver(index, stage, by: id, planned: planned)
         if !keeps, replica == nil { forgetStage(index, stage) }
         let peer = next.flatMap { next in

@@ -216,6 +216,7 @@ extension ControllerMachine {
                     layers: place.layers.count),
                 since: replica.isReady ? nil : now))
         workers[at: worker].progressAt = now
+        workers[at: worker].loadingAt = now
         pipelines[index].stages[place.stageIndex].replica = PipelineState.Replica(
             id: place.id, holder: PeerAddress(worker: id, incarnation: hello.incarnation, address: hello.bulkAddress))
     }

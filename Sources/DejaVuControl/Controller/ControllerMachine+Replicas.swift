@@ -9,7 +9,7 @@ extension ControllerMachine {
     mutating func placeReplicas() {
         guard configuration.replicates, !stopped else { return }
         for index in pipelines.indices where pipelines[index].role.isHome && pipelines[index].phase == .serving {
-            // A neighbour has the first passes of a recovery to run, and clients wait for them.
+            // A neighbour of the ring has the first passes of a recovery to run, and clients wait for them.
             let mayLoad = pipelines[index].hasCrossed || pipelines[index].members.isEmpty
             for stage in pipelines[index].stages.indices where pipelines[index].stages[stage].replica == nil {
                 if let holder = standby(for: index, stage) ?? (mayLoad ? neighbour(for: index, stage) : nil) {
@@ -102,7 +102,7 @@ extension ControllerMachine {
                     ofCells: workers[at: at].held(
                         cells: pipeline.cells.cellCount, resident: pipeline.swap.residentCount)),
                 since: now))
-        workers[at: at].progressAt = now
+        workers[at: at].loadingAt = now
         pipelines[index].stages[stage].replica = PipelineState.Replica(
             id: replica,
             holder: PeerAddress(worker: id, incarnation: hello.incarnation, address: hello.bulkAddress))

@@ -18,6 +18,7 @@ extension ControllerMachine {
         learnStepTime(of: timing, index)
         // The last stage's tokens come before this, and end the flight.
         guard let flight = pipelines[index].flights.firstIndex(where: { $0.id == timing.pass }) else { return }
+        if stage == 0 { pipelines[index].passTimes.add(size: pipelines[index].flights[flight].rows, timing.computed) }
         if pipelines[index].flights[flight].stagesPassed <= stage {
             pipelines[index].flights[flight].stagesPassed = stage + 1
             pipelines[index].flights[flight].since = now

@@ -128,8 +128,8 @@ extension ControllerMachine {
 
     private func cellCount(_ at: Int, in index: Int) -> Int { sequences.values[at][index]?.cells.count ?? 0 }
 
-    /// How many rows of prompts and replays a pass may have. In a pipeline of several stages they are spread over the
-    /// passes that are in flight together: a stage that waits for one large pass does nothing meanwhile.
+    /// How many rows of prompts and replays a pass may have. In a pipeline of several stages they are spread at least
+    /// over the passes that are in flight together: a stage that waits for one large pass does nothing meanwhile.
     private func chunkRows(_ index: Int, _ waiting: [Int], beside steps: Int, running: Int) -> Int {
         var rows = rowsMax(of: index) - steps
         if running > 0, pipelines[index].role.isHome { rows = min(rows, limits.chunkRowsMax) }
@@ -139,7 +139,9 @@ extension ControllerMachine {
             flight.entries.reduce(sum) { $0 + ($1.end - $1.first > 1 ? $1.end - $1.first : 0) }
         }
         let all = waiting.reduce(inFlight, +)
-        return min(rows, max((all + flightsMax - 1) / flightsMax, limits.chunkRowsMin))
+        let share = (all + flightsMax - 1) / flightsMax
+        let chunk = pipelines[index].passTimes.chunk(of: all, stages: flightsMax) ?? share
+        return min(rows, max(min(share, chunk), limits.chunkRowsMin))
     }
 
     /// The first rows of a sequence's work, at most so many.

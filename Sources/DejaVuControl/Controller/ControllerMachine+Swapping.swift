@@ -9,7 +9,7 @@ struct PipelineSwap: Hashable {
     var changedAt: Instant?
     /// What was last compared; nil before.
     var estimate: SwapEstimate?
-    var steps = StepTimes()
+    var steps = PassTimes()
     /// The pass that has crossed all stages last: its time at the last stage is heard of after its tokens.
     var ended: PipelineState.Flight?
 }
@@ -115,8 +115,8 @@ extension ControllerMachine {
         let missing = max(0, 1 - kept / max(held * cells - used, kept, 1))
         return SwapEstimate(
             sequencesWith: with, sequencesWithout: without,
-            stepWith: .seconds(pipeline.swap.steps.seconds(sequences: with)),
-            stepWithout: .seconds(pipeline.swap.steps.seconds(sequences: without)),
+            stepWith: .seconds(pipeline.swap.steps.seconds(size: with)),
+            stepWithout: .seconds(pipeline.swap.steps.seconds(size: without)),
             // What a worker says of its copies may be anything.
             fetch: .seconds(min(with * missing * rows * Double(bytesPerPosition(index)) / rate, 1e6)))
     }
@@ -145,7 +145,7 @@ extension ControllerMachine {
                 ?? (ended?.id == timing.pass ? ended : nil),
             flight.entries.allSatisfy({ $0.end - $0.first == 1 })
         else { return }
-        pipelines[index].swap.steps.add(sequences: flight.entries.count, timing.computed)
+        pipelines[index].swap.steps.add(size: flight.entries.count, timing.computed)
     }
 
     // MARK: Status

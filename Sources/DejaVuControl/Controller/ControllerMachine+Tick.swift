@@ -50,11 +50,11 @@ extension ControllerMachine {
         if now - worker.lastHeard > limits.silenceMax {
             return "silent for \((now - worker.lastHeard).seconds) s"
         }
-        if let since = worker.assigningSince, now - since > limits.loadMax, now - worker.progressAt > limits.loadMax {
+        if let since = worker.assigningSince, now - since > limits.loadMax, now - worker.loadingAt > limits.loadMax {
             return "no stage after \((now - since).seconds) s of loading"
         }
         if let since = worker.holds.compactMap({ $0.since }).min(), now - since > limits.loadMax,
-            now - worker.progressAt > limits.loadMax
+            now - worker.loadingAt > limits.loadMax
         {
             return "no replica after \((now - since).seconds) s of loading"
         }

@@ -49,6 +49,8 @@ package struct ControllerMachine: Sendable {
     var drainDeadline: Instant?
     /// While workers of an earlier controller are taken over.
     var adoption: Adoption?
+    /// Who was told to end lately.
+    var departed: [Incarnation] = []
     var stopped = false
     package var hasStopped: Bool { stopped }
     /// How long it takes from one request's end to the next, smoothed.
@@ -152,6 +154,10 @@ package struct ControllerMachine: Sendable {
             if workers[at: index].progress != heartbeat.progress {
                 workers[at: index].progress = heartbeat.progress
                 workers[at: index].progressAt = now
+            }
+            if workers[at: index].loading != heartbeat.loading {
+                workers[at: index].loading = heartbeat.loading
+                workers[at: index].loadingAt = now
             }
             let known = workers[at: index].rewriteMismatches
             if heartbeat.rewriteMismatches > known {

@@ -60,10 +60,12 @@ struct PipelineState: Hashable {
     var members: [SequenceID] = []
     /// Oldest first.
     var flights: [Flight] = []
-    /// When a pass last crossed all stages in this epoch.
+    /// When a pass last crossed all stages; nil if a death has ended the epoch since.
     var lastCrossing: Instant?
-    /// Whether one has since this epoch began.
+    /// Whether one has in this epoch, planned moves or not.
     var hasCrossed = false
+    /// By rows, at the first stage.
+    var passTimes = PassTimes()
     var probe: SequenceID?
     /// Epochs in a row that ended by a broken link between living workers.
     var linkFailures = 0

@@ -29,6 +29,9 @@ struct WorkerState: Hashable {
     /// The last progress counter that it reported, and when that was news.
     var progress: UInt64 = 0
     var progressAt: Instant
+    /// The same of what it loads.
+    var loading: UInt64 = 0
+    var loadingAt: Instant
     /// The last count that it reported.
     var rewriteMismatches: UInt64 = 0
     /// Whose stages it runs; of no matter without any.
@@ -45,6 +48,8 @@ struct WorkerState: Hashable {
     var restUntil: Instant?
     /// Whether it is to end as soon as others have its stages.
     var leaving = false
+    /// Whether it has been told so.
+    var toldToEnd = false
     var loadFailures = 0
     var error: String?
     /// The pass that it must have been running when the last epoch ended; nil once it has answered in a new one.
@@ -58,6 +63,7 @@ struct WorkerState: Hashable {
         self.hello = hello
         lastHeard = now
         progressAt = now
+        loadingAt = now
         releasesSince = now
     }
 
@@ -150,6 +156,7 @@ struct WorkerState: Hashable {
     mutating func shift(by late: TimeSpan, now: Instant) {
         lastHeard = min(lastHeard + late, now)
         progressAt = min(progressAt + late, now)
+        loadingAt = min(loadingAt + late, now)
         for index in seats.indices { seats[index].since = seats[index].since.map { min($0 + late, now) } }
         releasesSince = min(releasesSince + late, now)
         for index in holds.indices { holds[index].since = holds[index].since.map { min($0 + late, now) } }

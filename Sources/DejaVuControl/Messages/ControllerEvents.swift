@@ -41,8 +41,8 @@ public enum ControllerAction: Hashable, Codable, Sendable {
     case setTimer(TimerID, at: Instant)
     /// Close the link; if the worker is a local child, kill and reap it.
     case dismiss(WorkerID, reason: String)
-    /// It was told to end, and its link has closed. If it is a local child, it is killed if it does not end in time.
-    case parted(WorkerID)
+    /// It was told to end, and is gone. A local child that has not ended after a while, nor come back, is killed.
+    case parted(WorkerID, reason: String)
     /// The request has left the queue and holds its cells.
     case admitted(RequestID)
     /// An accepted token of a choice; each exactly once and in order. A stop token is emitted too, before `.finished`.

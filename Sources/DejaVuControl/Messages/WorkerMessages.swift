@@ -256,8 +256,10 @@ public struct PassTiming: Hashable, Codable, Sendable {
 
 /// A sign of life, and of progress.
 public struct WorkerHeartbeat: Hashable, Codable, Sendable {
-    /// Raised by the compute thread with each layer group that it finishes.
+    /// Another number whenever the compute thread has finished something: a pass, or a layer of one.
     public let progress: UInt64
+    /// Another number whenever an engine that is loaded has got on.
+    public let loading: UInt64
     /// Whether a pass is running.
     public let busy: Bool
     /// How often K and V of a committed position came out otherwise when they were computed again; never falls.
@@ -267,10 +269,12 @@ public struct WorkerHeartbeat: Hashable, Codable, Sendable {
     /// What it has swapped; nil if it cannot.
     public let swap: SwapUsage?
     public init(
-        progress: UInt64, busy: Bool, rewriteMismatches: UInt64 = 0, emulation: EmulationUsage? = nil,
+        progress: UInt64, loading: UInt64 = 0, busy: Bool, rewriteMismatches: UInt64 = 0,
+        emulation: EmulationUsage? = nil,
         swap: SwapUsage? = nil
     ) {
         self.progress = progress
+        self.loading = loading
         self.busy = busy
         self.rewriteMismatches = rewriteMismatches
         self.emulation = emulation

@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 import DejaVuKV
 
 /// Both ends of replication: what a standby holds for others, and what a stage copies to one.
@@ -29,6 +29,9 @@ extension WorkerMachine {
     mutating func dropHolds() {
         for id in holds.keys { discard(id) }
     }
+
+    /// What it has, or is about to have.
+    package var heldReplicas: [ReplicaID] { holds.keys }
 
     func isPromoting(_ id: ReplicaID) -> Bool { seats.contains { $0.promoting == id } }
 

@@ -163,10 +163,10 @@ final class ControllerCore {
         case .send(let id, let message): send(message, to: id)
         case .setTimer(let timer, let instant): setTimer(timer, at: instant)
         case .dismiss(let id, let reason): dismiss(id, reason: reason)
-        case .parted(let id):
-            if let process = forget(id, "worker left", reason: "it was told to end", level: .info) {
-                supervisor?.expectEnd(of: process)
-            }
+        case .parted(let id, let reason):
+            guard let process = forget(id, "worker left", reason: reason, level: .info) else { return }
+            let bound = self.bound
+            supervisor?.expectEnd(of: process) { bound.value.workers.values.contains { $0.processID == process } }
         case .admitted(let id): book.admitted(id, at: now)
         case .emit(let id, let choice, let token): book.emitted(id, choice: choice, token, at: now)
         case .finished(let id, let choice, let reason): book.finished(id, choice: choice, reason, at: now)

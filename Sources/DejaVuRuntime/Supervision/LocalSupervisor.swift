@@ -164,17 +164,26 @@ final class LocalSupervisor: Sendable {
     /// - Returns: whether there is such a child.
     @discardableResult
     func kill(_ process: Int32) -> Bool {
-        let child = state.withLock { state in Self.children(state).first { $0.id == process } }
+        let child = child(process)
         child?.signal(SIGKILL)
         return child != nil
     }
 
-    /// Kills a child that was told to end if it does not in time.
-    func expectEnd(of process: Int32) {
+    /// Kills a child that was told to end if it has not after a while.
+    ///
+    /// - Parameter isBack: whether it has a link again. Called where `schedule` runs things.
+    func expectEnd(of process: Int32, unless isBack: @escaping @Sendable () -> Bool) {
+        guard let child = child(process) else { return }
         schedule(workers.shutdownTime) {
-            guard self.kill(process) else { return }
+            // Another may have its number by then.
+            guard self.child(process) === child, !isBack() else { return }
             self.logger.warning("worker did not end in time and is killed", metadata: ["pid": "\(process)"])
+            child.signal(SIGKILL)
         }
+    }
+
+    private func child(_ process: Int32) -> ChildProcess? {
+        state.withLock { state in Self.children(state).first { $0.id == process } }
     }
 
     /// From here on, who ends is not started again.

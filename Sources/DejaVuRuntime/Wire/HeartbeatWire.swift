@@ -5,9 +5,10 @@ public import DejaVuLib
 // The wire form of what a worker says of itself all the time.
 
 extension WorkerHeartbeat: WireValue {
-    public static let wireBytesMin = 19
+    public static let wireBytesMin = 27
     public func write(to writer: inout ByteWriter) {
         writer.write(progress)
+        writer.write(loading)
         writer.write(busy)
         writer.write(rewriteMismatches)
         writer.write(emulation != nil)
@@ -17,7 +18,8 @@ extension WorkerHeartbeat: WireValue {
     }
     public init(from reader: inout ByteReader) throws(DejaVuError) {
         self.init(
-            progress: try reader.read(), busy: try reader.readBool(), rewriteMismatches: try reader.read(),
+            progress: try reader.read(), loading: try reader.read(), busy: try reader.readBool(),
+            rewriteMismatches: try reader.read(),
             emulation: try reader.readOptional(), swap: try reader.readOptional())
     }
 }

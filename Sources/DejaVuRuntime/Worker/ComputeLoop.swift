@@ -22,14 +22,15 @@ struct ComputeLoop {
 
     private struct Stage {
         let index: Int
-        let engine: any StageEngine
+        let loaded: LoadedEngine
+        var engine: any StageEngine { loaded.engine }
         /// The stage's cells, for streams.
-        let store: StageStore
+        var store: StageStore { loaded.store }
     }
     private struct Replica {
         let assignment: ReplicaAssignment
-        let engine: any StageEngine
-        let store: StageStore
+        let loaded: LoadedEngine
+        var store: StageStore { loaded.store }
     }
 
     init(
@@ -52,8 +53,10 @@ struct ComputeLoop {
         case .made(let load, let result): made(load, result)
         case .unload(let id):
             stages[id] = nil
-            forget { if case .stage(id, _) = $0 { true } else { false } }
+            stagesChanged()
+            for (replica, engine) in promotions where engine == id { forget { $0.replica == replica } }
             promotions = promotions.filter { $0.value != id }
+            forget { if case .stage(id, _) = $0 { true } else { false } }
             thread.tracer.unloaded(id)
         case .open(let id, let record, let cells, let ticket):
             reportFailure(record.id, id) { (engine, store) throws(DejaVuError) in
@@ -117,29 +120,46 @@ struct ComputeLoop {
         loads = loads.prefix(1) + loads.dropFirst().filter { !isUnwanted($0) }
     }
 
-    private mutating func made(_ load: EngineLoad, _ result: Result<MadeEngine, DejaVuError>) {
+    private mutating func made(_ load: EngineLoad, _ made: MadeEngine) {
         // One after the other, so that what is dropped has given its memory back before the next asks for some.
         loads.removeFirst()
         defer { beginLoad() }
         if isLoadInVain {
             isLoadInVain = false
+            _ = made.take()
             return
         }
-        switch (load, result) {
-        case (.stage(let id, let assignment), .success(let made)):
-            stages[id] = Stage(index: assignment.stageIndex, engine: made.engine, store: made.store)
-            report(.loaded(id, assignment, made.store))
-        case (.stage(let id, let assignment), .failure(let error)): report(.loadFailed(id, assignment, error))
-        case (.replica(let assignment, _), .success(let made)):
-            replicas[assignment.id] = Replica(assignment: assignment, engine: made.engine, store: made.store)
-            report(.replicaLoaded(assignment, made.store))
-            if let stage = promotions.removeValue(forKey: assignment.id) { promote(assignment.id, stage) }
-        case (.replica(let assignment, _), .failure(let error)):
-            promotions[assignment.id] = nil
-            report(.replicaLoadFailed(assignment.id, error))
+        switch load {
+        case .stage(let id, let assignment):
+            switch made.take() {
+            case .success(let loaded):
+                stages[id] = Stage(index: assignment.stageIndex, loaded: loaded)
+                stagesChanged()
+                report(.loaded(id, assignment, loaded.store))
+            case .failure(let error): report(.loadFailed(id, assignment, error))
+            }
+            idleSince = MonotonicClock.now
+        case .replica(let assignment, _):
+            let begun = MonotonicClock.now
+            let loaded = made.take().flatMap { loaded in
+                // Here, since its threads and those of a stage would spin for each other.
+                Result { () throws(DejaVuError) in try loaded.warmUp() }.map { loaded }
+            }
+            idleSince = idleSince + (MonotonicClock.now - begun)
+            switch loaded {
+            case .success(let loaded):
+                replicas[assignment.id] = Replica(assignment: assignment, loaded: loaded)
+                report(.replicaLoaded(assignment, loaded.store))
+                if let stage = promotions.removeValue(forKey: assignment.id) { promote(assignment.id, stage) }
+            case .failure(let error):
+                promotions[assignment.id] = nil
+                report(.replicaLoadFailed(assignment.id, error))
+            }
         }
-        idleSince = MonotonicClock.now
     }
+
+    /// Heartbeats tell of what stages compute, and not of what others load.
+    private func stagesChanged() { thread.compute(with: stages.values.map(\.loaded.progress)) }
 
     private func reportFailure(
         _ sequence: SequenceID, _ id: EngineID, _ body: (any StageEngine, StageStore) throws(DejaVuError) -> Void
@@ -174,8 +194,8 @@ struct ComputeLoop {
             if loads.contains(where: { $0.replica == id }) { promotions[id] = engine }
             return
         }
-        stages[engine] = Stage(
-            index: replica.assignment.stageIndex, engine: replica.engine, store: replica.store)
+        stages[engine] = Stage(index: replica.assignment.stageIndex, loaded: replica.loaded)
+        stagesChanged()
         report(.promoted(engine, replica.assignment, replica.store, replica.store.marks))
         idleSince = MonotonicClock.now
     }
@@ -202,7 +222,7 @@ struct ComputeLoop {
         }
         idleSince = MonotonicClock.now
         thread.countMismatches((engine?.rewriteMismatchCount ?? 0) - mismatchesBefore)
-        thread.progress.advance()
+        thread.passEnded()
         thread.setBusy(false)
         let wait = engine?.lastWait ?? .zero
         let computed = max(idleSince - start - wait, .zero)

@@ -24,7 +24,7 @@ enum ComputeOrder: Sendable {
     case releaseReplica(ReplicaID, SequenceID)
     case promote(ReplicaID, EngineID)
     /// From its own loader: what was to be loaded is there, or is not.
-    case made(EngineLoad, Result<MadeEngine, DejaVuError>)
+    case made(EngineLoad, MadeEngine)
 }
 
 /// What the compute thread says.
@@ -53,6 +53,12 @@ final class ComputeThread: Sendable {
         var orders: [ComputeOrder] = []
         var stopping = false
     }
+    /// Every engine has one, which it raises with every layer that it loads or computes.
+    private struct Counters {
+        var loading: ProgressCounter?
+        var loaded: UInt64 = 0
+        var computing: [ProgressCounter] = []
+    }
 
     // ThreadSanitizer reports races on this one. There are none: it does not see a contended `Mutex` being taken, which
     // happens in the kernel, below a library that it has not instrumented. It reports the same of a lone counter that
@@ -62,7 +68,8 @@ final class ComputeThread: Sendable {
     private let computing = Atomic<Bool>(false)
     private let ended = Atomic<Bool>(false)
     private let mismatches = Atomic<UInt64>(0)
-    let progress = ProgressCounter()
+    private let passes = ProgressCounter()
+    private let counters = Mutex(Counters())
     let tracer = WorkerTracer()
     /// See `WorkerOptions.poisonToken`.
     let poison: TokenID?
@@ -73,7 +80,11 @@ final class ComputeThread: Sendable {
     var isBusy: Bool { computing.load(ordering: .relaxed) }
     /// See `StageEngine.rewriteMismatchCount`; over all engines of this thread.
     var rewriteMismatchCount: UInt64 { mismatches.load(ordering: .relaxed) }
-    var hasEnded: Bool { ended.load(ordering: .acquiring) }
+    /// Whether nothing runs any more, what loads beside it included.
+    var hasEnded: Bool { ended.load(ordering: .acquiring) && counters.withLock { $0.loading == nil } }
+    /// See `WorkerHeartbeat`.
+    var progress: UInt64 { counters.withLock { $0.computing.reduce(passes.value) { $0 &+ $1.value } } }
+    var loadProgress: UInt64 { counters.withLock { $0.loaded &+ ($0.loading?.value ?? 0) } }
 
     /// - Parameter report: called on the compute thread.
     /// - Throws: `.resourceExhausted` if there is no thread.
@@ -117,6 +128,16 @@ final class ComputeThread: Sendable {
             if stopping { return nil }
             if !orders.isEmpty { return orders }
             wakeUp.wait()
+        }
+    }
+
+    func passEnded() { passes.advance() }
+    func compute(with counters: [ProgressCounter]) { self.counters.withLock { $0.computing = counters } }
+    func loadBegins(_ counter: ProgressCounter) { counters.withLock { $0.loading = counter } }
+    func loadEnds() {
+        counters.withLock {
+            $0.loaded &+= 1 &+ ($0.loading?.value ?? 0)
+            $0.loading = nil
         }
     }
 

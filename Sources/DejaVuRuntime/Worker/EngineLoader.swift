@@ -14,11 +14,26 @@ enum EngineLoad: Sendable {
     }
 }
 
-/// An engine on its way from the thread that has made it to the one that runs it, with its cells.
-struct MadeEngine: @unchecked Sendable {
-    // Unchecked because of the engine: who has made it lets go of it.
+/// An engine with its cells, as its loader hands it to the compute thread.
+struct LoadedEngine {
     let engine: any StageEngine
     let store: StageStore
+    /// What the engine raises.
+    let progress: ProgressCounter
+}
+
+/// Carries one from the loader's thread to the compute thread. It is taken out once, so that nobody keeps an engine
+/// alive that was dropped.
+final class MadeEngine: @unchecked Sendable {
+    // Unchecked: the loader lets go of it before the compute thread hears of it.
+    private var content: Result<LoadedEngine, DejaVuError>?
+
+    init(_ content: Result<LoadedEngine, DejaVuError>) { self.content = content }
+
+    func take() -> Result<LoadedEngine, DejaVuError> {
+        guard let content = content.take() else { preconditionFailure("an engine was taken twice") }
+        return content
+    }
 }
 
 /// Makes engines beside the compute thread: a worker that runs a stage must not stop for as long as the replica of
@@ -29,30 +44,34 @@ struct EngineLoader: Sendable {
 
     /// Answers with the order `.made`. One at a time.
     func begin(_ load: EngineLoad) {
+        let counter = ProgressCounter()
+        thread.loadBegins(counter)
         do throws(DejaVuError) {
             // ggml keeps large arrays on the stack.
             try OSThread.start("engine", stackBytes: 8 << 20) {
-                let result = Result { () throws(DejaVuError) in try make(load) }
-                thread.order(.made(load, result))
+                let made = MadeEngine(Result { () throws(DejaVuError) in try make(load, counter) })
+                thread.loadEnds()
+                thread.order(.made(load, made))
             }
         } catch {
-            thread.order(.made(load, .failure(error)))
+            thread.loadEnds()
+            thread.order(.made(load, MadeEngine(.failure(error))))
         }
     }
 
-    private func make(_ load: EngineLoad) throws(DejaVuError) -> MadeEngine {
+    private func make(_ load: EngineLoad, _ counter: ProgressCounter) throws(DejaVuError) -> LoadedEngine {
         switch load {
         case .stage(_, let assignment):
-            let engine = try makeEngine(assignment, thread.progress)
-            return MadeEngine(engine: engine, store: store("the stage", engine))
+            let engine = try makeEngine(assignment, counter)
+            return LoadedEngine(engine: engine, store: store("the stage", engine), progress: counter)
         case .replica(let assignment, let landed):
             let stage = StageAssignment(
                 pipeline: assignment.pipeline, epoch: Epoch(0), stageIndex: assignment.stageIndex,
                 stageCount: assignment.stageCount, layers: assignment.layers, cellCount: assignment.cellCount,
                 residentCellCount: assignment.residentCellCount, next: nil)
-            let engine = try makeEngine(stage, thread.progress)
-            try warmUp(engine)
-            return MadeEngine(engine: engine, store: store("\(assignment.id)", engine, landed: landed))
+            let engine = try makeEngine(stage, counter)
+            return LoadedEngine(
+                engine: engine, store: store("\(assignment.id)", engine, landed: landed), progress: counter)
         }
     }
 
@@ -63,10 +82,12 @@ struct EngineLoader: Sendable {
             name: name, stage: engine.stage, memory: engine.memory, announcements: engine.announcements,
             tracer: thread.tracer, landed: landed)
     }
+}
 
+extension LoadedEngine {
     /// Runs a pass of nobody through an engine that holds nothing yet: its weights are in memory then, and the first
     /// pass after a takeover is as fast as any.
-    private func warmUp(_ engine: any StageEngine) throws(DejaVuError) {
+    func warmUp() throws(DejaVuError) {
         let record = SequenceRecord(
             id: SequenceID(.max), request: RequestID(.max), choice: 0, prompt: [TokenID](repeating: 0, count: 8),
             sampling: .greedy, outputCountMax: 1, stopTokens: [])

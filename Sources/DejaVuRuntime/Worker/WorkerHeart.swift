@@ -40,8 +40,8 @@ struct WorkerHeart: Sendable {
         _ compute: ComputeThread, _ meter: EmulationMeter?, _ swap: SwapMeter?
     ) -> WorkerHeartbeat {
         WorkerHeartbeat(
-            progress: compute.progress.value, busy: compute.isBusy, rewriteMismatches: compute.rewriteMismatchCount,
-            emulation: meter?.usage, swap: swap?.usage)
+            progress: compute.progress, loading: compute.loadProgress, busy: compute.isBusy,
+            rewriteMismatches: compute.rewriteMismatchCount, emulation: meter?.usage, swap: swap?.usage)
     }
 
     /// Whether beats have a link at the moment.

@@ -9,9 +9,9 @@ import Synchronization
 
 /// One worker: it joins a controller, obeys it, computes, and ends.
 ///
-/// Threads: an event loop that carries all links and decides (`WorkerMachine`); one compute thread; and one that sends
-/// a heartbeat every 100 ms over a link of its own and does nothing else. A beat says that the process lives, and the
-/// progress counter in it that the compute thread gets on.
+/// Threads: an event loop that carries all links and decides (`WorkerMachine`); one compute thread; one beside it while
+/// an engine is made; and one that sends a heartbeat every 100 ms over a link of its own and does nothing else. A beat
+/// says that the process lives, and the counters in it that the compute thread and the loader get on.
 package final class WorkerProcess: Sendable {
     private let options: WorkerOptions
     private let model: WorkerModel

@@ -1,3 +1,4 @@
+import DejaVuControl
 import DejaVuCore
 
 /// One pipeline's members and the passes it makes of them, as the controller's scheduling does.
@@ -47,6 +48,7 @@ struct ContinuousPipeline: Sendable {
     /// Rows of prompts in them, but for chunks of a single one.
     private var chunkRowsInFlight = 0
     private var turnCount = 0
+    private var passTimes = PassTimes()
     private let sequencesMax: Int
     /// Whether steps run here, which a chunk of a prompt must not keep waiting.
     private let makesTokens: Bool
@@ -124,7 +126,8 @@ struct ContinuousPipeline: Sendable {
         let flightsMax = line.stages.count
         guard flightsMax > 1, rows > limits.chunkMin else { return rows }
         let all = waiting.reduce(chunkRowsInFlight) { $0 + members[$1].promptCount - members[$1].scheduledRows }
-        return min(rows, max((all + flightsMax - 1) / flightsMax, limits.chunkMin))
+        let share = (all + flightsMax - 1) / flightsMax
+        return min(rows, max(min(share, passTimes.chunk(of: all, stages: flightsMax) ?? share), limits.chunkMin))
     }
 
     func load(of entries: [Entry]) -> PassLoad {
@@ -142,6 +145,8 @@ struct ContinuousPipeline: Sendable {
 
     /// - Returns: the flight's number.
     mutating func launch(_ entries: [Entry]) -> Int {
+        let load = load(of: entries)
+        passTimes.add(size: load.rows, line.firstCost(of: load))
         for entry in entries {
             if entry.count > 1 { chunkRowsInFlight += entry.count }
             let isChunk = members[entry.member].scheduledRows < members[entry.member].promptCount

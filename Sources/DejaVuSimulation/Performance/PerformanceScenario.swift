@@ -24,7 +24,7 @@ package struct PerformanceScenario: Hashable, Sendable {
         /// As the controller schedules: steps first, in microbatches that are formed anew for each pass, then chunks
         /// of prompts within the budgets of rows. The defaults are those of `serve`.
         case continuous(
-            rowsMax: Int = 512, chunkRowsMax: Int = 256, chunkRowsMin: Int = 32, sequencesMax: Int = 256)
+            rowsMax: Int = 512, chunkRowsMax: Int = 256, chunkRowsMin: Int = 8, sequencesMax: Int = 256)
         /// The same, but prompts are not cut.
         package static let whole = continuous(rowsMax: 1 << 16, chunkRowsMax: 1 << 16, chunkRowsMin: 1 << 16)
     }

@@ -78,6 +78,9 @@ struct StageLine: Sendable {
         return passage
     }
 
+    /// What a pass takes the first stage.
+    func firstCost(of load: PassLoad) -> TimeSpan { cost(of: load, stages[0]) }
+
     private func cost(of load: PassLoad, _ stage: Stage) -> TimeSpan {
         switch costs {
         case .fixed(let prompt, let step): load.chunks.isEmpty ? step : prompt
