@@ -138,11 +138,13 @@ extension Scenario {
         var random = SeededGenerator(seed: mix64(scenario.seed ^ 0x61_696D_6564))
         let span = max(scenario.clients.map { Int($0.at.nanoseconds / 1_000_000) }.max() ?? 0, 1)
         // What is short or rare is aimed at more often.
-        var roles = Role.allCases + [.filling, .filling, .filling, .filling, .holder, .holder, .loading, .sourceOfNew]
+        func times(_ count: Int, _ role: Role) -> [Role] { [Role](repeating: role, count: count) }
+        var roles = Role.allCases + times(4, .filling) + times(2, .holder) + [.loading, .sourceOfNew]
         if rules == .crowded {
-            roles += [.filling, .filling, .filling, .promptStage, .promptStage, .sourceOfNew, .sourceOfNew, .holder]
+            roles += times(3, .filling) + times(2, .promptStage) + times(2, .holder) + times(3, .loading)
+            roles += times(3, .taker) + times(7, .sourceOfNew)
         }
-        let drawn = random.next(below: rules == .crowded ? 10 : 8)
+        let drawn = random.next(below: rules == .crowded ? 14 : 8)
         let count = rules == .aimed ? drawn : max(drawn, faultCountMin - scenario.faults.count)
         for _ in 0..<count {
             var fault = Fault(

@@ -7,7 +7,8 @@ extension World {
         if tellsStory, !isRoutine(event) { tell("controller hears \(event)") }
         let actions = controller.handle(event, at: now)
         if case .workerJoined(_, let hello) = event { joined.append(hello.incarnation) }
-        if case .message(let id, _, let term, .report(let report)) = event, term == self.term {
+        // Who answers too late has been welcomed anew, and its answer is of no matter.
+        if case .message(let id, _, let term, .report(let report)) = event, term == self.term, isAdopting {
             noteReport(report, of: id)
         }
         if case .message(let id, _, _, .released(let sequence, let pipeline)) = event {
