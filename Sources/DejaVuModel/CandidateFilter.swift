@@ -38,7 +38,8 @@ enum CandidateFilter {
     ) -> Element? {
         var undecided = elements
         var sum = 0.0
-        var isNarrowed = false
+        /// With this one it is enough in any case: of those before it rounding may miss the one.
+        var enough: Element?
         // Half of them go each time but for the strangest orders, which are sorted in the end.
         var rounds = 64
         while undecided.count > 64, rounds > 0 {
@@ -48,7 +49,7 @@ enum CandidateFilter {
             let part = before.reduce(0) { $0 + weight($1) }
             if !before.isEmpty, sum + part >= mass {
                 undecided = before
-                isNarrowed = true
+                enough = pivot
             } else {
                 sum += part + weight(pivot)
                 if sum >= mass { return pivot }
@@ -60,8 +61,7 @@ enum CandidateFilter {
             sum += weight(element)
             if sum >= mass { return element }
         }
-        // Of those among whom it is, rounding may miss it.
-        return isNarrowed ? undecided.last : nil
+        return enough
     }
 
     private static func median<Element>(
