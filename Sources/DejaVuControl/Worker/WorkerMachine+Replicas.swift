@@ -33,6 +33,11 @@ extension WorkerMachine {
     /// What it has, or is about to have.
     package var heldReplicas: [ReplicaID] { holds.keys }
 
+    /// Whether it wants that engine: what was unloaded while it loaded may be heard of later.
+    package func knows(_ engine: EngineID) -> Bool {
+        seats.contains { $0.engine.id == engine } || spares.contains { $0.id == engine }
+    }
+
     func isPromoting(_ id: ReplicaID) -> Bool { seats.contains { $0.promoting == id } }
 
     mutating func replicaLoaded(_ id: ReplicaID) {

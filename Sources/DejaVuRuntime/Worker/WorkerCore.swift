@@ -115,7 +115,7 @@ final class WorkerCore {
         guard !hasEnded else { return }
         switch report {
         case .loaded(let engine, let assignment, let store):
-            sources[engine] = ReplicaSource(core: self, engine, store)
+            if machine.knows(engine) { sources[engine] = ReplicaSource(core: self, engine, store) }
             logger.info(
                 "stage loaded",
                 metadata: ["layers": "\(assignment.layers)", "cells": "\(assignment.cellCount)"])
@@ -144,7 +144,7 @@ final class WorkerCore {
         switch report {
         case .replicaLoaded(let assignment, let store):
             logger.info("replica made", metadata: ["layers": "\(assignment.layers)", "id": "\(assignment.id)"])
-            replicas?.offer(store, assignment)
+            if machine.heldReplicas.contains(assignment.id) { replicas?.offer(store, assignment) }
             handle(.replicaLoaded(assignment.id))
         case .replicaLoadFailed(let id, let error):
             logger.error("replica not made", metadata: ["id": "\(id)", "error": "\(error)"])
@@ -156,7 +156,7 @@ final class WorkerCore {
             logger.notice(
                 "replica taken over", metadata: ["layers": "\(assignment.layers)", "sequences": "\(marks.count)"])
             replicas?.withdraw(assignment.id)
-            sources[engine] = ReplicaSource(core: self, engine, store)
+            if machine.knows(engine) { sources[engine] = ReplicaSource(core: self, engine, store) }
             handle(.promoted(assignment.id, marks))
         case .landedReleased(let engine, let sequence): handle(.landedReleased(engine, sequence))
         case .shared(let engine, let sequence, let ticket, let watermark):
